@@ -1,0 +1,4 @@
+//! The tidegate daemon and command line, as a library that the binary and the tests use.
+
+pub mod config;
+pub mod decide;

@@ -1,0 +1,3 @@
+//! Arguments, configuration, build, run, exit code.
+
+fn main() {}

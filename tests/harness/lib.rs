@@ -1,0 +1,1 @@
+//! Harness for cases on real traffic: packets, namespaces, origins, daemons. Never touches the machine's own interfaces.

@@ -1,0 +1,3 @@
+//! Developer's commands: one file per task.
+
+fn main() {}
