@@ -1,0 +1,1 @@
+//! What the NIC reports. Never asks the kernel.

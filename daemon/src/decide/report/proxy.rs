@@ -1,0 +1,1 @@
+//! What the proxy reports. Never counts anything itself.

@@ -1,0 +1,1 @@
+//! What the relay reports. Never counts anything itself.
