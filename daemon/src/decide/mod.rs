@@ -1,7 +1,13 @@
 //! Decisions: pure functions of values and `now`. No socket, clock, map, lock, log or randomness in here.
 
+pub mod admission;
 pub mod event;
+pub mod home;
 pub mod inforce;
 pub mod measure;
+pub mod policy;
+pub mod priority;
+pub mod reason;
 pub mod region;
 pub mod report;
+pub mod route;

@@ -1,0 +1,190 @@
+//! Ceilings on requests: one decision over all that apply, which takes nothing when it refuses. Never reads a clock, never waits.
+
+mod book;
+mod rate;
+mod slots;
+
+use std::sync::Arc;
+
+pub use book::Book;
+pub use rate::{Rate, Tick};
+pub use slots::Slots;
+
+use super::reason::Reason;
+use crate::config::types::Class;
+
+/// One ceiling's limits and levels. Lives on across policies, by its name.
+#[derive(Debug)]
+pub struct Ceiling {
+    /// Its name.
+    pub name: String,
+    /// Requests per second.
+    pub rate: Rate,
+    /// Requests in flight.
+    pub slots: Slots,
+}
+
+/// The ceilings for clients of one home, in the order in which they refuse.
+#[derive(Clone, Debug, Default)]
+pub struct Applying(Arc<Vec<Applied>>);
+
+/// One ceiling as it applies.
+#[derive(Debug)]
+pub struct Applied {
+    /// Its limits and levels.
+    pub ceiling: Arc<Ceiling>,
+    /// Count, shed nothing.
+    pub observe: bool,
+    /// Requests in flight are limited, so each one is counted.
+    pub counts: bool,
+    /// There are `[[priority]]` tables: classes give way to each other as it fills.
+    pub by_class: bool,
+}
+
+/// Who asks for admission.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// The request's class.
+    pub class: Class,
+    /// Place of its user between 0 and 1, rotating slowly: the same users go first for a while, not everyone now and then.
+    pub user: f64,
+    /// On the allow list: counted, never refused.
+    pub always: bool,
+}
+
+/// A request was refused. Nothing was taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// The ceiling that refused.
+    pub ceiling: &'a str,
+    /// Which of its limits.
+    pub reason: Reason,
+}
+
+/// What was admitted, and gives back its places in flight when dropped.
+#[derive(Debug)]
+pub struct Permit(Option<Applying>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        for applied in self.0.iter().flat_map(|applying| applying.0.iter()).filter(|applied| applied.counts) {
+            applied.ceiling.slots.leave();
+        }
+    }
+}
+
+/// The answer to [`Applying::admit`].
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    /// Holds the places in flight.
+    pub permit: Permit,
+    /// A ceiling that only observes would have refused.
+    pub observed: Option<Refused<'a>>,
+}
+
+impl Applying {
+    /// The ceilings, in the order in which they refuse.
+    #[must_use]
+    pub fn new(applied: Vec<Applied>) -> Self {
+        Self(Arc::new(applied))
+    }
+
+    /// The ceilings, in the order in which they refuse.
+    #[must_use]
+    pub fn list(&self) -> &[Applied] {
+        &self.0
+    }
+
+    /// Admits one request under all ceilings, or refuses it and takes nothing from any.
+    ///
+    /// First every ceiling is asked; only then is each charged. Where another thread was faster in between, what was charged is given
+    /// back in full.
+    ///
+    /// # Errors
+    /// Names the first ceiling that refuses, and why.
+    pub fn admit(&self, asking: Asking, now: Tick) -> Result<Admitted<'_>, Refused<'_>> {
+        let mut observed = None;
+        if !asking.always {
+            for applied in self.0.iter() {
+                match applied.refuses(asking, now) {
+                    Some(reason) if applied.observe => {
+                        observed.get_or_insert(Refused { ceiling: &applied.ceiling.name, reason });
+                    }
+                    Some(reason) => return Err(Refused { ceiling: &applied.ceiling.name, reason }),
+                    None => {}
+                }
+            }
+        }
+        self.charge(asking.always, now)?;
+        let counts = self.0.iter().any(|applied| applied.counts);
+        Ok(Admitted { permit: Permit(counts.then(|| self.clone())), observed })
+    }
+
+    fn charge(&self, always: bool, now: Tick) -> Result<(), Refused<'_>> {
+        for (at, applied) in self.0.iter().enumerate() {
+            if let Err(reason) = applied.charge(always || applied.observe, now) {
+                self.0[..at].iter().for_each(Applied::give_back);
+                return Err(Refused { ceiling: &applied.ceiling.name, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Applied {
+    fn refuses(&self, asking: Asking, now: Tick) -> Option<Reason> {
+        let ceiling = &self.ceiling;
+        if !ceiling.slots.has() {
+            return Some(Reason::ConcurrentRequests);
+        }
+        if !ceiling.rate.has(now) {
+            return Some(Reason::RequestsPerSecond);
+        }
+        (self.by_class && self.gives_way(asking, now)).then_some(Reason::Priority)
+    }
+
+    /// Whether a request of this class and user gives way at the present fill.
+    fn gives_way(&self, asking: Asking, now: Tick) -> bool {
+        let share = super::priority::shed_share(asking.class, self.fill(now));
+        share > 0.0 && asking.user < share
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a share, not an amount")]
+    fn fill(&self, now: Tick) -> f64 {
+        let slots = &self.ceiling.slots;
+        let in_flight = slots.limit().map_or(0.0, |limit| slots.used() as f64 / limit.max(1) as f64);
+        let rate = &self.ceiling.rate;
+        // A bucket of a few requests is always nearly empty or nearly full: its fill says nothing.
+        let spent = if rate.depth() >= 32 { rate.fill(now) } else { 0.0 };
+        spent.max(in_flight)
+    }
+
+    /// Takes from both limits or from neither. What is never refused is charged as far as the limits go.
+    fn charge(&self, always: bool, now: Tick) -> Result<(), Reason> {
+        let ceiling = &self.ceiling;
+        if self.counts {
+            if always {
+                ceiling.slots.enter_always();
+            } else if !ceiling.slots.enter() {
+                return Err(Reason::ConcurrentRequests);
+            }
+        }
+        if ceiling.rate.take(now) || always {
+            return Ok(());
+        }
+        if self.counts {
+            ceiling.slots.leave();
+        }
+        Err(Reason::RequestsPerSecond)
+    }
+
+    fn give_back(&self) {
+        self.ceiling.rate.give_back();
+        if self.counts {
+            self.ceiling.slots.leave();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Admission over several ceilings: a refusal takes nothing, guards give back, many threads stay exact.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+
+const ASKING: Asking = Asking { class: Class::Degraded, user: 0.5, always: false };
+
+fn ceiling(name: &str, rate: Option<f64>, slots: Option<u64>) -> Arc<Ceiling> {
+    let ceiling = Ceiling { name: name.to_owned(), rate: Rate::unlimited(), slots: Slots::unlimited() };
+    ceiling.rate.set(rate, Duration::from_secs(1));
+    ceiling.slots.set(slots);
+    Arc::new(ceiling)
+}
+
+fn applied(ceiling: &Arc<Ceiling>) -> Applied {
+    Applied {
+        ceiling: Arc::clone(ceiling),
+        observe: false,
+        counts: ceiling.slots.limit().is_some(),
+        by_class: false,
+    }
+}
+
+#[test]
+fn a_refusal_by_the_last_ceiling_takes_nothing_from_the_first() {
+    let (first, last) = (ceiling("first", Some(10.0), Some(10)), ceiling("last", Some(10.0), Some(1)));
+    let applying = Applying::new(vec![applied(&first), applied(&last)]);
+    let now = Tick(10_000_000_000);
+    let held = applying.admit(ASKING, now).expect("empty");
+    let spent = first.rate.fill(now);
+    for _ in 0..100 {
+        let refused = applying.admit(ASKING, now).expect_err("one in flight");
+        assert_eq!(refused, Refused { ceiling: "last", reason: Reason::ConcurrentRequests });
+    }
+    assert!((first.rate.fill(now) - spent).abs() < 1e-9);
+    assert_eq!((first.slots.used(), last.slots.used()), (1, 1));
+    drop(held);
+    assert_eq!((first.slots.used(), last.slots.used()), (0, 0));
+}
+
+#[test]
+fn charging_gives_back_when_a_later_ceiling_refuses_after_all() {
+    let (first, last) = (ceiling("first", Some(10.0), Some(10)), ceiling("last", Some(1.0), None));
+    let applying = Applying::new(vec![applied(&first), applied(&last)]);
+    let now = Tick(10_000_000_000);
+    assert!(applying.charge(false, now).is_ok());
+    let spent = first.rate.fill(now);
+    assert!(applying.charge(false, now).is_err(), "the second is over the last ceiling");
+    assert!((first.rate.fill(now) - spent).abs() < 1e-9);
+    assert_eq!(first.slots.used(), 1);
+}
+
+#[test]
+fn an_observing_ceiling_tells_and_lets_through() {
+    let full = ceiling("watch", Some(1.0), None);
+    let applying = Applying::new(vec![Applied { observe: true, ..applied(&full) }]);
+    let now = Tick(10_000_000_000);
+    assert!(applying.admit(ASKING, now).expect("first").observed.is_none());
+    let second = applying.admit(ASKING, now).expect("observed only");
+    assert_eq!(second.observed.map(|refused| refused.reason), Some(Reason::RequestsPerSecond));
+}
+
+#[test]
+fn the_allow_list_is_counted_but_never_refused() {
+    let full = ceiling("everyone", Some(1.0), Some(1));
+    let applying = Applying::new(vec![applied(&full)]);
+    let now = Tick(10_000_000_000);
+    let always = Asking { always: true, ..ASKING };
+    let held: Vec<_> = (0..5).map(|_| applying.admit(always, now).expect("allowed")).collect();
+    assert_eq!(full.slots.used(), 5);
+    assert!(applying.admit(ASKING, now).is_err());
+    drop(held);
+    assert_eq!(full.slots.used(), 0);
+}
+
+#[test]
+fn bulk_gives_way_before_degraded_and_critical_holds() {
+    let shared = ceiling("everyone", Some(100.0), None);
+    let applying = Applying::new(vec![Applied { by_class: true, ..applied(&shared) }]);
+    let now = Tick(10_000_000_000);
+    let mut admitted = |class| {
+        let asking = Asking { class, user: 0.3, always: false };
+        (0..200).take_while(|_| applying.admit(asking, now).is_ok()).count()
+    };
+    let counts = [Class::Bulk, Class::BestEffort, Class::Degraded, Class::Critical].map(&mut admitted);
+    assert!(
+        counts.iter().all(|count| *count > 0),
+        "each class finds room that the one before left: {counts:?}"
+    );
+    assert_eq!(counts.iter().sum::<usize>(), 100, "{counts:?}");
+}
+
+#[test]
+fn threads_together_admit_what_one_would() {
+    let shared = ceiling("everyone", Some(1_000.0), Some(7));
+    let applying = Applying::new(vec![applied(&shared)]);
+    let admitted: usize = std::thread::scope(|scope| {
+        let ask = || {
+            let now = Tick(10_000_000_000);
+            (0..5_000).filter(|_| applying.admit(ASKING, now).is_ok()).count()
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert_eq!(admitted, 1_000);
+    assert_eq!(shared.slots.used(), 0);
+}
