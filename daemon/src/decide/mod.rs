@@ -9,5 +9,6 @@ pub mod policy;
 pub mod priority;
 pub mod reason;
 pub mod region;
+pub mod relay;
 pub mod report;
 pub mod route;
