@@ -1,3 +1,42 @@
 //! Developer's commands: one file per task.
+//! Holds no logic of the product and never runs as part of it.
 
-fn main() {}
+mod build;
+mod paths;
+mod progress;
+mod setup;
+mod sh;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer's commands of tidegate.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building, testing and the demo need (as root on Debian; elsewhere it prints the commands).
+    Setup(setup::Options),
+    /// Build the kernel program and the `tidegate` binary that carries it.
+    Build(build::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Build(options) => build::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Debian packages: which file shows that one is there, and how they are installed.
+//! Never installs as anyone but root, and never lets a package start its service.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{paths, progress};
+
+/// A package, and what shows that it (or another source of the same thing) is there.
+#[derive(Clone, Copy)]
+pub(crate) struct Need {
+    /// Debian's name.
+    pub(crate) package: &'static str,
+    /// What tidegate does with it.
+    pub(crate) why: &'static str,
+    sign: Sign,
+}
+
+#[derive(Clone, Copy)]
+enum Sign {
+    /// A program of that name can be run.
+    Program(&'static str),
+    /// That file or folder exists.
+    File(&'static str),
+}
+
+impl Need {
+    const fn program(package: &'static str, program: &'static str, why: &'static str) -> Self {
+        Self { package, why, sign: Sign::Program(program) }
+    }
+
+    const fn file(package: &'static str, file: &'static str, why: &'static str) -> Self {
+        Self { package, why, sign: Sign::File(file) }
+    }
+
+    /// Whether nothing needs to be installed for it.
+    pub(crate) fn is_there(&self) -> bool {
+        match self.sign {
+            Sign::Program(name) => paths::program(name).is_some(),
+            Sign::File(file) => Path::new(file).exists(),
+        }
+    }
+}
+
+/// A rustc with a prebuilt `core` for BPF, for where no nightly with `rust-src` is at hand.
+pub(crate) const DEBIAN_RUSTC: [Need; 3] = [
+    Need::file("rustc-web", "/usr/bin/rustc", "compiles the kernel program"),
+    Need::file("libstd-rust-web-dev-bpf", "/usr/lib/rustlib/bpfel-unknown-none/lib", "core for BPF"),
+    Need::file("rust-web-clippy", "/usr/bin/clippy-driver", "lints the kernel program"),
+];
+
+/// What building bpf-linker needs.
+pub(crate) const LINKER_BUILD: [Need; 5] = [
+    Need::file("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config", "bpf-linker is built against it"),
+    Need::file("libpolly-22-dev", "/usr/lib/llvm-22/lib/libPolly.a", "bpf-linker is built against it"),
+    Need::file("libzstd-dev", "/usr/include/zstd.h", "bpf-linker is built against it"),
+    Need::file("zlib1g-dev", "/usr/include/zlib.h", "bpf-linker is built against it"),
+    Need::program("g++", "c++", "links bpf-linker"),
+];
+
+/// What running bpf-linker needs.
+pub(crate) const LINKER_RUN: [Need; 1] =
+    [Need::file("llvm-22-dev", "/usr/lib/llvm-22/lib/libLLVM.so.22.1", "bpf-linker runs on it")];
+
+/// Programs that tests, benches and the demo send traffic with.
+pub(crate) const TRAFFIC: [Need; 8] = [
+    Need::program("iproute2", "ip", "namespaces, links, routes"),
+    Need::program("ethtool", "ethtool", "switches offloads of test links off"),
+    Need::program("nginx-light", "nginx", "a real origin"),
+    Need::program("curl", "curl", "a real client"),
+    Need::program("netsniff-ng", "trafgen", "packet floods"),
+    Need::program("xdp-tools", "xdp-filter", "the bench's baseline"),
+    Need::program("memcached", "memcached", "the relay's store"),
+    Need::program("wrk", "wrk", "HTTP load"),
+];
+
+/// Installs the packages.
+///
+/// # Errors
+/// When this isn't root on Debian (the error carries the command to run), or apt-get fails.
+pub(crate) fn install(needs: &[Need]) -> Result<()> {
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = needs.iter().map(|need| need.package).collect();
+    if !is_root() || paths::program("apt-get").is_none() {
+        let list =
+            needs.iter().map(|need| format!("\n  {:<26} {}", need.package, need.why)).collect::<String>();
+        bail!(
+            "missing:{list}\nrun as root (names are Debian's):\n  apt-get update && apt-get install -y --no-install-recommends {}",
+            names.join(" ")
+        );
+    }
+    eprintln!("setup: installing {}", names.join(" "));
+    if apt_get(&names).arg("--simulate").output().is_ok_and(|tried| !tried.status.success()) {
+        progress::step("refreshing the list of packages", quiet_apt().arg("update"))?;
+    }
+    let _guard = ServiceGuard::set();
+    match progress::step("installing packages", &mut apt_get(&names)) {
+        Ok(()) => Ok(()),
+        // A list that is old names files that the mirror has replaced.
+        Err(_) => {
+            progress::step("refreshing the list of packages", quiet_apt().arg("update"))?;
+            progress::step("installing packages", &mut apt_get(&names))
+        }
+    }
+}
+
+fn apt_get(names: &[&str]) -> Command {
+    let mut command = quiet_apt();
+    command.args(["install", "--yes", "--no-install-recommends"]).args(names);
+    command
+}
+
+fn quiet_apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=300"]);
+    command
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Keeps freshly installed servers from being started, for as long as it lives.
+struct ServiceGuard(Option<&'static Path>);
+
+impl ServiceGuard {
+    /// Writes a policy that forbids starts (see invoke-rc.d(8)), unless there is one already.
+    fn set() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        if policy.exists() || std::fs::write(policy, "#!/bin/sh\nexit 101\n").is_err() {
+            return Self(None);
+        }
+        let _ = std::fs::set_permissions(policy, std::fs::Permissions::from_mode(0o755));
+        Self(Some(policy))
+    }
+}
+
+impl Drop for ServiceGuard {
+    fn drop(&mut self) {
+        if let Some(policy) = self.0 {
+            let _ = std::fs::remove_file(policy);
+        }
+    }
+}
