@@ -124,6 +124,18 @@ pub enum MisrouteMode {
     Local,
 }
 
+impl MisrouteMode {
+    /// The word in the file and the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Isthmus => "isthmus",
+            Self::Redirect => "redirect",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// `when_unreachable`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenUnreachable {
