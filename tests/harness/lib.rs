@@ -1,1 +1,7 @@
-//! Harness for cases on real traffic: packets, namespaces, origins, daemons. Never touches the machine's own interfaces.
+//! Harness for cases on real traffic: namespaces, processes, daemons and origins that clean up behind themselves.
+//! Never touches an interface, namespace, pin or process that it did not make.
+
+pub mod netns;
+pub mod process;
+pub mod scratch;
+pub mod sweep;
