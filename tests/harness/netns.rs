@@ -151,7 +151,10 @@ impl Netns {
     pub fn mac(&self, link: &str) -> Result<String> {
         let shown = self.ip(&["-oneline", "link", "show", "dev", link])?;
         let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether");
-        words.nth(1).map(str::to_owned).with_context(|| format!("{link} in {} has no hardware address", self.name))
+        words
+            .nth(1)
+            .map(str::to_owned)
+            .with_context(|| format!("{link} in {} has no hardware address", self.name))
     }
 
     /// Switches checksum and segmentation offloads of a link off, so that packets look as they would on a wire.
@@ -178,7 +181,19 @@ impl Drop for Netns {
 pub fn link(one: (&Netns, &str), other: (&Netns, &str)) -> Result<()> {
     let ((a, a_link), (b, b_link)) = (one, other);
     ip(&[
-        "link", "add", "name", a_link, "netns", a.name(), "type", "veth", "peer", "name", b_link, "netns", b.name(),
+        "link",
+        "add",
+        "name",
+        a_link,
+        "netns",
+        a.name(),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        b_link,
+        "netns",
+        b.name(),
     ])?;
     for (namespace, link) in [one, other] {
         namespace.no_offloads(link)?;

@@ -134,7 +134,9 @@ impl Process {
         });
         match (waited, ended) {
             (Ok(()), None) => Ok(()),
-            (_, Some(status)) => bail!("{} ended ({status}) before {what}; it wrote:\n{}", self.name, self.output()),
+            (_, Some(status)) => {
+                bail!("{} ended ({status}) before {what}; it wrote:\n{}", self.name, self.output())
+            }
             (Err(error), None) => bail!("{error}; {} wrote:\n{}", self.name, self.output()),
         }
     }
