@@ -76,6 +76,15 @@ pub(crate) const TRAFFIC: [Need; 8] = [
     Need::program("wrk", "wrk", "HTTP load"),
 ];
 
+/// The Debian package, and what judges it and the files beside it.
+pub(crate) const PACKAGE: [Need; 5] = [
+    Need::program("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package depends on"),
+    Need::program("lintian", "lintian", "judges the package"),
+    Need::program("systemd", "systemd-analyze", "judges the unit"),
+    Need::program("prometheus", "promtool", "tests the alert rules"),
+    Need::program("debootstrap", "debootstrap", "a root to try the package in"),
+];
+
 /// Installs the packages.
 ///
 /// # Errors

@@ -26,11 +26,13 @@ pub(crate) enum For {
     Traffic,
     /// Lints that come as programs of their own.
     Lint,
+    /// The Debian package, and what judges it and the files beside it.
+    Package,
 }
 
 /// Runs `cargo xtask setup`.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let all = [For::Build, For::Traffic, For::Lint];
+    let all = [For::Build, For::Traffic, For::Lint, For::Package];
     if options.check {
         return check(&all);
     }
@@ -79,6 +81,9 @@ fn missing_packages(tasks: &[For]) -> Vec<Need> {
     if tasks.contains(&For::Traffic) {
         needs.extend(debian::TRAFFIC);
     }
+    if tasks.contains(&For::Package) {
+        needs.extend(debian::PACKAGE);
+    }
     needs.retain(|need| !need.is_there());
     needs.sort_by_key(|need| need.package);
     needs.dedup_by_key(|need| need.package);
@@ -92,6 +97,9 @@ fn wanted_tools(tasks: &[For]) -> Vec<tools::Tool> {
     }
     if tasks.contains(&For::Lint) {
         wanted.push(tools::cargo_deny());
+    }
+    if tasks.contains(&For::Package) {
+        wanted.push(tools::cargo_deb());
     }
     wanted
 }

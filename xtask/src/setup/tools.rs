@@ -40,6 +40,11 @@ pub(crate) fn cargo_deny() -> Tool {
     }
 }
 
+/// Packs the Debian package.
+pub(crate) fn cargo_deb() -> Tool {
+    Tool { name: "cargo-deb", version: "3.8.0", features: None, environment: &[], cost: "about 2 min of CPU" }
+}
+
 impl Tool {
     fn folder(&self) -> PathBuf {
         let features = self.features.map(|features| format!("-{features}")).unwrap_or_default();
