@@ -6,6 +6,7 @@ pub mod home;
 pub mod inforce;
 pub mod measure;
 pub mod overrides;
+pub mod pin;
 pub mod policy;
 pub mod priority;
 pub mod ramps;
