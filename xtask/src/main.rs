@@ -6,6 +6,8 @@ mod paths;
 mod progress;
 mod setup;
 mod sh;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -25,12 +27,18 @@ enum Task {
     Setup(setup::Options),
     /// Build the kernel program and the `tidegate` binary that carries it.
     Build(build::Options),
+    /// Format, lints, documents, all tests, dependencies' licences, tidiness.
+    Test(test::Options),
+    /// Check what lints can't: module arrows, sizes, module docs, sleeps, left-over markers.
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Tidy => tidy::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

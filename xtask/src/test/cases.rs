@@ -1,0 +1,106 @@
+//! Runs `cargo test` over the workspace, shows what it says, and counts tests and skips.
+//! Never takes a run without tests for a pass.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::Outcome;
+use crate::{paths, sh};
+
+/// Tests say `skipped: WHY` when they can't run here.
+const SKIP: &str = "skipped: ";
+
+/// Runs all tests. Output of tests that pass is read for skips but not shown.
+pub(crate) fn run(strict: bool) -> Result<Outcome> {
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    cargo.env("TIDEGATE_BIN", paths::tidegate(false)).env("TIDEGATE_KERNEL_OBJECT", paths::kernel_object());
+    if strict {
+        cargo.env("TIDEGATE_STRICT", "1");
+    }
+    let mut child =
+        cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
+    let mut reading = Reading::default();
+    let stdout = child.stdout.take().context("cargo test has no output")?;
+    for line in BufReader::new(stdout).lines() {
+        reading.line(&line?);
+    }
+    let status = child.wait()?;
+    ensure!(reading.passed + reading.failed > 0, "cargo test ran no test ({status})");
+    // A crate that does not build has no line of results, only its exit status.
+    if !status.success() && reading.failed == 0 {
+        reading.failed = 1;
+    }
+    Ok(Outcome { passed: reading.passed, failed: reading.failed, skips: reading.skips })
+}
+
+#[derive(Default)]
+struct Reading {
+    passed: u64,
+    failed: u64,
+    skips: Vec<String>,
+    in_successes: bool,
+}
+
+impl Reading {
+    fn line(&mut self, line: &str) {
+        if let Some(why) = line.trim_start().strip_prefix(SKIP) {
+            self.skip(why);
+        }
+        match line {
+            "successes:" => self.in_successes = true,
+            "failures:" => self.in_successes = false,
+            _ if line.starts_with("test result:") => self.in_successes = false,
+            _ => {}
+        }
+        if let Some((passed, failed)) = result(line) {
+            self.passed += passed;
+            self.failed += failed;
+        }
+        let dull =
+            self.in_successes || line.is_empty() || line.ends_with("... ok") || line == "running 0 tests";
+        if !dull {
+            println!("  {line}");
+        }
+    }
+
+    fn skip(&mut self, why: &str) {
+        if !self.skips.iter().any(|known| known == why) {
+            self.skips.push(why.to_owned());
+        }
+    }
+}
+
+fn result(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let count = |word: &str| {
+        let before = rest.split(word).next()?.trim_end();
+        before.rsplit([' ', '.']).next()?.parse().ok()
+    };
+    Some((count(" passed")?, count(" failed")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reading, result};
+
+    #[test]
+    fn reads_cargos_closing_lines() {
+        let ok =
+            "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.07s";
+        assert_eq!(result(ok), Some((7, 0)));
+        assert_eq!(result("test result: FAILED. 6 passed; 12 failed; 0 ignored"), Some((6, 12)));
+        assert_eq!(result("test a ... ok"), None);
+    }
+
+    #[test]
+    fn counts_each_reason_of_a_skip_once() {
+        let mut reading = Reading::default();
+        for line in ["skipped: needs root", "x", "skipped: needs root", "skipped: no bpffs"] {
+            reading.line(line);
+        }
+        assert_eq!(reading.skips, ["needs root", "no bpffs"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Stages: announced, timed, counted.
+//! Never stops at the first failure, so that one run shows all there is to mend.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// What a stage came to.
+pub(crate) struct Outcome {
+    /// Checks that passed and failed; a stage without tests of its own counts as one.
+    pub(crate) passed: u64,
+    /// See `passed`.
+    pub(crate) failed: u64,
+    /// Why it, or a part of it, did not run.
+    pub(crate) skips: Vec<String>,
+}
+
+impl Outcome {
+    /// One check that passed.
+    pub(crate) fn passed() -> Self {
+        Self { passed: 1, failed: 0, skips: Vec::new() }
+    }
+
+    /// Nothing ran.
+    pub(crate) fn skipped(why: &str) -> Self {
+        Self { passed: 0, failed: 0, skips: vec![why.to_owned()] }
+    }
+}
+
+impl From<()> for Outcome {
+    fn from((): ()) -> Self {
+        Self::passed()
+    }
+}
+
+impl From<PathBuf> for Outcome {
+    fn from(_: PathBuf) -> Self {
+        Self::passed()
+    }
+}
+
+/// The stages of one run.
+pub(crate) struct Stages {
+    only: Vec<String>,
+    strict: bool,
+    started: Instant,
+    lines: Vec<String>,
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Stages {
+    /// `only` names the stages that run (empty: all); `strict` makes each skip a failure.
+    pub(crate) fn new(only: &[String], strict: bool) -> Self {
+        let started = Instant::now();
+        Self { only: only.to_vec(), strict, started, lines: Vec::new(), passed: 0, failed: 0, skipped: 0 }
+    }
+
+    /// Announces, runs and times one stage.
+    pub(crate) fn run(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) {
+        if !self.only.is_empty() && !self.only.iter().any(|only| only == name) {
+            return;
+        }
+        eprintln!("\n== {name}");
+        let started = Instant::now();
+        let done = work().unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            Outcome { passed: 0, failed: 1, skips: Vec::new() }
+        });
+        self.book(name, &done, started.elapsed());
+    }
+
+    fn book(&mut self, name: &str, done: &Outcome, took: Duration) {
+        for why in &done.skips {
+            eprintln!("  skipped: {why}{}", if self.strict { " (a failure here)" } else { "" });
+        }
+        let skips = done.skips.len() as u64;
+        let failed = done.failed + if self.strict { skips } else { 0 };
+        self.passed += done.passed;
+        self.failed += failed;
+        self.skipped += if self.strict { 0 } else { skips };
+        let word = if failed > 0 { "FAILED" } else { "passed" };
+        eprintln!("== {name}: {word} in {:.1} s", took.as_secs_f64());
+        self.lines.push(format!(
+            "{name:<14} {word}  {:>6.1} s  {} passed, {failed} failed",
+            took.as_secs_f64(),
+            done.passed
+        ));
+    }
+
+    /// Prints the table and the closing line; whether everything passed.
+    pub(crate) fn close(self) -> bool {
+        eprintln!();
+        self.lines.iter().for_each(|line| eprintln!("{line}"));
+        eprintln!("total          {:.0} s\n", self.started.elapsed().as_secs_f64());
+        let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
+        println!("{} passed, {} failed{skipped}", self.passed, self.failed);
+        self.failed == 0
+    }
+}
