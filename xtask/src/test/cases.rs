@@ -25,7 +25,10 @@ pub(crate) fn run(strict: bool) -> Result<Outcome> {
     let mut reading = Reading::default();
     let stdout = child.stdout.take().context("cargo test has no output")?;
     for line in BufReader::new(stdout).lines() {
-        reading.line(&line?);
+        let line = line?;
+        if reading.line(&line) {
+            println!("  {line}");
+        }
     }
     let status = child.wait()?;
     ensure!(reading.passed + reading.failed > 0, "cargo test ran no test ({status})");
@@ -45,7 +48,8 @@ struct Reading {
 }
 
 impl Reading {
-    fn line(&mut self, line: &str) {
+    /// Takes a line in; whether a reader wants to see it.
+    fn line(&mut self, line: &str) -> bool {
         if let Some(why) = line.trim_start().strip_prefix(SKIP) {
             self.skip(why);
         }
@@ -60,10 +64,8 @@ impl Reading {
             self.failed += failed;
         }
         let dull =
-            self.in_successes || line.is_empty() || line.ends_with("... ok") || line == "running 0 tests";
-        if !dull {
-            println!("  {line}");
-        }
+            self.in_successes || line.is_empty() || line.ends_with("... ok") || line.starts_with("running ");
+        !dull && !line.starts_with("test result: ok. 0 passed")
     }
 
     fn skip(&mut self, why: &str) {
