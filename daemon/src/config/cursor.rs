@@ -222,7 +222,7 @@ fn quote_key(key: &str) -> String {
 }
 
 /// The name that `text` was probably meant to be.
-pub(super) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let short: String = text.chars().take(64).collect();
     names
         .map(|name| (strsim::damerau_levenshtein(&short.to_lowercase(), &name.to_lowercase()), name))

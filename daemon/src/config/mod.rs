@@ -5,7 +5,7 @@
 //! and the readers in `read` turn tables into `types` by way of a `cursor`, which collects every fault instead of ending at the first.
 
 mod claims;
-mod cursor;
+pub(crate) mod cursor;
 mod document;
 mod fault;
 mod files;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod event;
+pub mod geo;
 pub mod home;
 pub mod inforce;
 pub mod measure;
@@ -10,8 +11,11 @@ pub mod pin;
 pub mod policy;
 pub mod priority;
 pub mod ramps;
+pub mod rates;
 pub mod reason;
 pub mod region;
 pub mod relay;
 pub mod report;
 pub mod route;
+pub mod verb;
+pub mod view;
