@@ -15,7 +15,7 @@ pub enum Ask {
     /// Do something.
     Do {
         /// What.
-        verb: Verb,
+        verb: Box<Verb>,
         /// Who asks.
         caller: Caller,
         /// Where the answer goes.
@@ -43,7 +43,7 @@ impl Desk {
     /// It was refused, or the daemon is ending.
     pub async fn ask(&self, verb: Verb, caller: Caller) -> Result<Answer, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Ask::Do { verb, caller, answer }).await.map_err(|_| ending())?;
+        self.0.send(Ask::Do { verb: Box::new(verb), caller, answer }).await.map_err(|_| ending())?;
         answered.await.map_err(|_| ending())?
     }
 

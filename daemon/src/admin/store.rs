@@ -181,8 +181,7 @@ struct Disk;
 
 impl Calls for Disk {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
     }

@@ -65,7 +65,8 @@ fn every_cut_and_every_flipped_byte_is_noticed_and_set_aside() {
         let found = store.load().expect("set aside");
         let told = found.set_aside.expect("told");
         assert_eq!(found.overrides, Overrides::default());
-        let aside = told.split(" as ").nth(1).and_then(|rest| rest.split(',').next()).expect("names the file");
+        let aside =
+            told.split(" as ").nth(1).and_then(|rest| rest.split(',').next()).expect("names the file");
         assert_eq!(fs::read(aside).expect("kept"), bytes);
         fs::remove_file(aside).expect("removed");
         assert!(!path.exists());

@@ -87,7 +87,9 @@ fn fit_limit(
     if let Some(Setting::Limit { from, over_ms: 1.., .. }) = setting {
         let now = in_force.ceiling(name).and_then(|here| here.limits.get(&measure).copied());
         *from = Some(now.ok_or_else(|| {
-            let text = format!("ceiling {name} has no {measure} now, so there is nothing to move from: set it without --over");
+            let text = format!(
+                "ceiling {name} has no {measure} now, so there is nothing to move from: set it without --over"
+            );
             Refusal::new(RefusalKind::Conflict, text)
         })?);
     }
