@@ -35,7 +35,7 @@ fn parse_line(line: &str) -> Result<Located, String> {
     let country = fields.next().unwrap_or_default().to_ascii_uppercase();
     let subdivision = fields.next().unwrap_or_default().to_ascii_uppercase();
     let letters = country.bytes().all(|b| b.is_ascii_uppercase());
-    if !country.is_empty() && !(country.len() == 2 && letters) {
+    if !(country.is_empty() || country.len() == 2 && letters) {
         return Err("the country is no two-letter code".to_owned());
     }
     if !subdivision.is_empty() && !subdivision.starts_with(&format!("{country}-")) {

@@ -26,7 +26,7 @@ pub fn fit(
             Slot::Ceiling { name, key } => {
                 let ceiling = find_ceiling(config, name)?;
                 if let CeilingKey::Limit(measure) = key {
-                    fit_limit(ceiling, *measure, setting.as_mut(), config, in_force)?;
+                    fit_limit(ceiling, *measure, setting, config, in_force)?;
                 }
             }
             Slot::List { list, prefix } => fit_list(*list, *prefix, setting, config, overrides, &mut notes)?,
@@ -79,7 +79,7 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> Refusal {
 fn fit_limit(
     ceiling: &Ceiling,
     measure: Measure,
-    setting: Option<&mut Setting>,
+    setting: &mut Option<Setting>,
     config: &Config,
     in_force: &InForce,
 ) -> Result<(), Refusal> {
