@@ -1,7 +1,11 @@
 //! Harness for cases on real traffic: namespaces, processes, daemons and origins that clean up behind themselves.
 //! Never touches an interface, namespace, pin or process that it did not make.
 
+pub mod daemon;
+pub mod http;
 pub mod netns;
+pub mod nginx;
+pub mod origin;
 pub mod process;
 pub mod scratch;
 pub mod sweep;

@@ -1,0 +1,212 @@
+//! A tidegate daemon under test: its own instance, socket, state and log; started, killed and started again.
+//! Never leaves a pin, socket or state folder behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::http::{self, Response};
+use crate::netns::Netns;
+use crate::process::{Process, wait_until};
+use crate::scratch::{self, Folder};
+use crate::sweep;
+
+/// Longest wait until a started daemon answers.
+const START: Duration = Duration::from_secs(20);
+/// Longest wait until a daemon told to stop is gone.
+const STOP: Duration = Duration::from_secs(20);
+
+/// A daemon's place and, while it runs, its process.
+#[derive(Debug)]
+pub struct Daemon {
+    instance: String,
+    binary: PathBuf,
+    namespace: Option<PathBuf>,
+    folder: Folder,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Writes the configuration and starts the daemon in a namespace or (`None`) here; returns once it answers.
+    /// `body` is the configuration without `[host]` and `[admin]`: these are written for this instance, with `region`.
+    ///
+    /// # Errors
+    /// When there is no binary, or it does not answer in time (the error carries its log).
+    pub fn start(namespace: Option<&Netns>, region: &str, body: &str) -> Result<Self> {
+        let mut daemon = Self::prepare(namespace, region, body)?;
+        daemon.run()?;
+        Ok(daemon)
+    }
+
+    /// The same without starting it.
+    ///
+    /// # Errors
+    /// When there is no binary or the configuration can't be written.
+    pub fn prepare(namespace: Option<&Netns>, region: &str, body: &str) -> Result<Self> {
+        sweep::orphans();
+        let folder = Folder::new("daemon")?;
+        let instance = scratch::unique("i");
+        let namespace = namespace.map(Netns::path);
+        let daemon = Self { instance, binary: binary()?, namespace, folder, process: None };
+        daemon.configure(region, body)?;
+        Ok(daemon)
+    }
+
+    /// Writes another configuration; `tidegate reload` or a restart takes it in.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn configure(&self, region: &str, body: &str) -> Result<()> {
+        let (state, socket) = (self.folder.file("state"), self.socket());
+        let head = format!(
+            "[host]\nregion = {region:?}\ninstance = {:?}\nstate_dir = {state:?}\n\n[admin]\nsocket = {socket:?}\n\n",
+            self.instance
+        );
+        self.folder.write("tidegate.toml", &(head + body)).map(drop)
+    }
+
+    /// Starts it (again) and returns once it answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time; the error carries its log.
+    pub fn run(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the daemon runs already");
+        let mut command = self.command();
+        command.arg("run").arg("--config").arg(self.configuration());
+        let mut process = Process::spawn("tidegate", &mut command, &self.log())?;
+        let socket = self.socket();
+        process.wait_until("answering on its socket", START, || {
+            http::unix(&socket, "GET", "/v1/status", b"").is_ok_and(|answer| answer.status == 200)
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILL; what it pinned stays.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the daemon does not run")?.kill()
+    }
+
+    /// SIGTERM, and waits until it ended; what it pinned stays.
+    ///
+    /// # Errors
+    /// When it does not run, does not end in time, or ends with a failure.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.process.take().context("the daemon does not run")?.terminate(STOP)?;
+        ensure!(status.success(), "the daemon ended with {status}");
+        Ok(())
+    }
+
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Runs `tidegate --socket ITS-SOCKET ARGUMENTS` and returns what came of it.
+    ///
+    /// # Errors
+    /// When the binary can't be started.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.command();
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command.output().with_context(|| format!("starting {}", self.binary.display()))
+    }
+
+    /// The same, and its standard output when it exits with 0.
+    ///
+    /// # Errors
+    /// When it exits otherwise; the error carries what it said.
+    pub fn tell(&self, arguments: &[&str]) -> Result<String> {
+        let done = self.ask(arguments)?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        ensure!(done.status.success(), "tidegate {} ({}): {said}", arguments.join(" "), done.status);
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
+    /// One request on its admin socket.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> Result<Response> {
+        http::unix(&self.socket(), method, path, body.as_bytes())
+    }
+
+    /// Waits until its log has a text.
+    ///
+    /// # Errors
+    /// When it does not within `bound`; the error carries the log.
+    pub fn wait_log(&self, text: &str, bound: Duration) -> Result<()> {
+        let log = || std::fs::read_to_string(self.log()).unwrap_or_default();
+        wait_until(&format!("`{text}` in the log"), bound, || log().contains(text)).with_context(log)
+    }
+
+    /// Its instance name.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Its admin socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.file("admin.sock")
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.file("tidegate.toml")
+    }
+
+    /// Its folder, for further files.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// All it logged, over restarts.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.file("log")
+    }
+
+    fn command(&self) -> Command {
+        let Some(namespace) = &self.namespace else { return Command::new(&self.binary) };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", namespace.display())).arg("--").arg(&self.binary);
+        command
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        sweep::pins(&self.instance);
+    }
+}
+
+/// The `tidegate` binary: `TIDEGATE_BIN`, else beside the running test in the target folder.
+///
+/// # Errors
+/// When it was not built.
+pub fn binary() -> Result<PathBuf> {
+    let named = std::env::var_os("TIDEGATE_BIN").map(PathBuf::from);
+    let path = match named {
+        Some(path) => path,
+        None => beside(&std::env::current_exe()?).context("cannot tell where the target folder is")?,
+    };
+    ensure!(path.is_file(), "no {}: run `cargo xtask build` first", path.display());
+    Ok(path)
+}
+
+fn beside(executable: &Path) -> Option<PathBuf> {
+    let folder = executable.parent()?;
+    let folder = if folder.ends_with("deps") { folder.parent()? } else { folder };
+    Some(folder.join("tidegate"))
+}
