@@ -65,7 +65,7 @@ pub(crate) const LINKER_RUN: [Need; 1] =
     [Need::file("llvm-22-dev", "/usr/lib/llvm-22/lib/libLLVM.so.22.1", "bpf-linker runs on it")];
 
 /// Programs that tests, benches and the demo send traffic with.
-pub(crate) const TRAFFIC: [Need; 8] = [
+pub(crate) const TRAFFIC: [Need; 10] = [
     Need::program("iproute2", "ip", "namespaces, links, routes"),
     Need::program("ethtool", "ethtool", "switches offloads of test links off"),
     Need::program("nginx-light", "nginx", "a real origin"),
@@ -74,14 +74,14 @@ pub(crate) const TRAFFIC: [Need; 8] = [
     Need::program("xdp-tools", "xdp-filter", "the bench's baseline"),
     Need::program("memcached", "memcached", "the relay's store"),
     Need::program("wrk", "wrk", "HTTP load"),
-];
-
-/// The Debian package, and what judges it and the files beside it.
-pub(crate) const PACKAGE: [Need; 5] = [
-    Need::program("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package depends on"),
-    Need::program("lintian", "lintian", "judges the package"),
     Need::program("systemd", "systemd-analyze", "judges the unit"),
     Need::program("prometheus", "promtool", "tests the alert rules"),
+];
+
+/// What makes, judges and tries the Debian package.
+pub(crate) const PACKAGE: [Need; 3] = [
+    Need::program("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package depends on"),
+    Need::program("lintian", "lintian", "judges the package"),
     Need::program("debootstrap", "debootstrap", "a root to try the package in"),
 ];
 
