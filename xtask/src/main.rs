@@ -1,6 +1,8 @@
 //! Developer's commands: one file per task.
 //! Holds no logic of the product and never runs as part of it.
 
+#[expect(dead_code, reason = "the frame is there before all benches that use it")]
+mod bench;
 mod build;
 mod paths;
 mod progress;
@@ -29,6 +31,8 @@ enum Task {
     Build(build::Options),
     /// Format, lints, documents, all tests, dependencies' licences, tidiness.
     Test(test::Options),
+    /// Measure: prints a table (or JSON) and keeps docs/BENCHMARKS.md.
+    Bench(bench::Options),
     /// Check what lints can't: module arrows, sizes, module docs, sleeps, left-over markers.
     Tidy,
 }
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
     };
     match done {
