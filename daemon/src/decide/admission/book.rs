@@ -8,6 +8,7 @@ use super::{Applied, Applying, Ceiling, Rate, Slots};
 use crate::config::Config;
 use crate::decide::inforce::{CeilingInForce, InForce};
 use crate::decide::measure::Measure;
+use crate::decide::priority::Load;
 use crate::decide::region::Regions;
 
 /// All ceilings that the proxy enforces.
@@ -41,8 +42,12 @@ impl Book {
 
     /// Moves one ceiling's limits.
     fn set(&mut self, in_force: &CeilingInForce, burst: Duration) {
-        let new =
-            || Ceiling { name: in_force.name.clone(), rate: Rate::unlimited(), slots: Slots::unlimited() };
+        let new = || Ceiling {
+            name: in_force.name.clone(),
+            rate: Rate::unlimited(),
+            slots: Slots::unlimited(),
+            load: Load::default(),
+        };
         let ceiling = self.ceilings.entry(in_force.name.clone()).or_insert_with(|| Arc::new(new()));
         #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^53")]
         let per_second = in_force.limits.get(&Measure::RequestsPerSecond).map(|rate| *rate as f64);

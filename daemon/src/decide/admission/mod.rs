@@ -10,6 +10,7 @@ pub use book::Book;
 pub use rate::{Rate, Tick};
 pub use slots::Slots;
 
+use super::priority::Load;
 use super::reason::Reason;
 use crate::config::types::Class;
 
@@ -22,6 +23,8 @@ pub struct Ceiling {
     pub rate: Rate,
     /// Requests in flight.
     pub slots: Slots,
+    /// What the classes offer, where there are any.
+    pub load: Load,
 }
 
 /// The ceilings for clients of one home, in the order in which they refuse.
@@ -46,7 +49,7 @@ pub struct Applied {
 pub struct Asking {
     /// The request's class.
     pub class: Class,
-    /// Place of its user between 0 and 1, rotating slowly: the same users go first for a while, not everyone now and then.
+    /// Place of its user between 0 and 1 ([`super::priority::place`]): the same users go first for a while, not everyone now and then.
     pub user: f64,
     /// On the allow list: counted, never refused.
     pub always: bool,
@@ -134,6 +137,9 @@ impl Applying {
 impl Applied {
     fn refuses(&self, asking: Asking, now: Tick) -> Option<Reason> {
         let ceiling = &self.ceiling;
+        if self.by_class {
+            ceiling.load.offer(asking.class, asking.user, ceiling.rate.per_second(), now);
+        }
         if !ceiling.slots.has() {
             return Some(Reason::ConcurrentRequests);
         }
@@ -143,20 +149,12 @@ impl Applied {
         (self.by_class && self.gives_way(asking, now)).then_some(Reason::Priority)
     }
 
-    /// Whether a request of this class and user gives way at the present fill.
-    fn gives_way(&self, asking: Asking, now: Tick) -> bool {
-        let share = super::priority::shed_share(asking.class, self.fill(now));
-        share > 0.0 && asking.user < share
-    }
-
+    /// Whether a request of this class and user gives way to more important ones.
     #[expect(clippy::cast_precision_loss, reason = "a share, not an amount")]
-    fn fill(&self, now: Tick) -> f64 {
-        let slots = &self.ceiling.slots;
-        let in_flight = slots.limit().map_or(0.0, |limit| slots.used() as f64 / limit.max(1) as f64);
-        let rate = &self.ceiling.rate;
-        // A bucket of a few requests is always nearly empty or nearly full: its fill says nothing.
-        let spent = if rate.depth() >= 32 { rate.fill(now) } else { 0.0 };
-        spent.max(in_flight)
+    fn gives_way(&self, asking: Asking, now: Tick) -> bool {
+        let Ceiling { rate, slots, load, .. } = &*self.ceiling;
+        let occupied = slots.limit().map_or(0.0, |limit| slots.used() as f64 / limit.max(1) as f64);
+        load.refuses(asking.class, asking.user, rate.fill(now), occupied)
     }
 
     /// Takes from both limits or from neither. What is never refused is charged as far as the limits go.

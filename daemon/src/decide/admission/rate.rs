@@ -111,12 +111,14 @@ impl Rate {
         }
     }
 
-    /// How many requests the saved-up allowance is worth, at least one.
+    /// The limit, in requests per second.
     #[must_use]
-    pub fn depth(&self) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "a rate, not an amount")]
+    pub fn per_second(&self) -> Option<f64> {
         match self.cost.load(Relaxed) {
-            UNLIMITED | CLOSED => 1,
-            cost => (self.burst.load(Relaxed) / cost).max(1),
+            UNLIMITED => None,
+            CLOSED => Some(0.0),
+            cost => Some(1e9 * f64::from(1_u32 << FRACTION) / cost as f64),
         }
     }
 }

@@ -8,7 +8,12 @@ use super::*;
 const ASKING: Asking = Asking { class: Class::Degraded, user: 0.5, always: false };
 
 fn ceiling(name: &str, rate: Option<f64>, slots: Option<u64>) -> Arc<Ceiling> {
-    let ceiling = Ceiling { name: name.to_owned(), rate: Rate::unlimited(), slots: Slots::unlimited() };
+    let ceiling = Ceiling {
+        name: name.to_owned(),
+        rate: Rate::unlimited(),
+        slots: Slots::unlimited(),
+        load: Load::default(),
+    };
     ceiling.rate.set(rate, Duration::from_secs(1));
     ceiling.slots.set(slots);
     Arc::new(ceiling)
