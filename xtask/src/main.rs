@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the frame is there before all benches that use it")]
 mod bench;
 mod build;
+mod demo;
 mod paths;
 mod progress;
 mod setup;
@@ -31,6 +32,8 @@ enum Task {
     Build(build::Options),
     /// Format, lints, documents, all tests, dependencies' licences, tidiness.
     Test(test::Options),
+    /// Two regions in network namespaces, real traffic, told as it happens (needs root).
+    Demo(demo::Options),
     /// Measure: prints a table (or JSON) and keeps docs/BENCHMARKS.md.
     Bench(bench::Options),
     /// Check what lints can't: module arrows, sizes, module docs, sleeps, left-over markers.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
     };
