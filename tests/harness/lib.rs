@@ -7,5 +7,7 @@ pub mod netns;
 pub mod nginx;
 pub mod origin;
 pub mod process;
+#[cfg(feature = "daemon")]
+pub mod program;
 pub mod scratch;
 pub mod sweep;

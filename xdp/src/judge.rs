@@ -1,0 +1,273 @@
+//! The one judgement: flow, local address, port, lease, lists, home region, the region's ceilings, everyone's ceilings.
+//! Never acts, counts or logs; a refusal takes nothing from any bucket.
+
+use tidegate_common::abi::{Class, EVERYONE, LIST_ALLOW, LIST_DENY, MEASURES, SlotLimits};
+use tidegate_common::ceiling::{MAX_NEED, Measure};
+use tidegate_common::source::{self, Tables};
+use tidegate_common::verdict::{Outcome, Reason};
+
+use crate::frame::Frame;
+use crate::parse::{Flow, Kind, parse};
+
+/// All that a judgement reads besides the frame.
+pub trait Environment: Tables {
+    /// See [`Slot`].
+    type Slot: Slot;
+
+    /// Whether this host has the IPv4 address.
+    fn is_local4(&self, address: u32) -> bool;
+    /// Whether this host has the IPv6 address.
+    fn is_local6(&self, high: u64, low: u64) -> bool;
+    /// Whether traffic to this port may be shed.
+    fn is_listed(&self, port: u16) -> bool;
+    /// What a class of sources means.
+    fn class(&self, class: u32) -> Class;
+    /// CLOCK_MONOTONIC as of the last timer tick.
+    fn coarse_ns(&self) -> u64;
+    /// When the lease ends and which bank of limits is active; `None` is never the case in a loaded program.
+    fn control(&self) -> Option<(u64, u64)>;
+    /// The limits of a slot, in a bank of 0 or 1; `None` where nothing is limited.
+    fn slot(&self, bank: u32, slot: u32) -> Option<Self::Slot>;
+}
+
+/// One slot's limits and this CPU's credits under them.
+pub trait Slot: Copy {
+    /// The limits.
+    fn limits(&self) -> &SlotLimits;
+    /// Makes sure that `need` can be spent, without spending it.
+    fn secure(&self, need: Need) -> bool;
+    /// Spends what was made sure of.
+    fn spend(&self, need: Need);
+}
+
+/// Units needed of one measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Of what.
+    pub measure: Measure,
+    /// How many.
+    pub units: u32,
+    /// Coarse CLOCK_MONOTONIC.
+    pub coarse_ns: u64,
+}
+
+/// A judgement with what it was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Verdict, reason, home.
+    pub outcome: Outcome,
+    /// The flow; what is in it where the outcome is that there is none, says nothing.
+    pub flow: Flow,
+    /// Coarse time of the judgement; 0 where none was needed.
+    pub coarse_ns: u64,
+}
+
+/// Judges a frame.
+#[inline(always)]
+pub fn judge<F: Frame, E: Environment>(frame: &F, environment: &E) -> Judged {
+    let mut flow = Flow::NONE;
+    let mut coarse_ns = 0;
+    let outcome = match parse(frame, &mut flow) {
+        Ok(()) => judge_flow(&flow, frame.bytes(), environment, &mut coarse_ns),
+        Err(reason) => Outcome::plain(reason),
+    };
+    Judged { outcome, flow, coarse_ns }
+}
+
+#[inline(always)]
+fn judge_flow<E: Environment>(flow: &Flow, bytes: usize, environment: &E, coarse_ns: &mut u64) -> Outcome {
+    if let Some(reason) = not_concerned(flow, environment) {
+        return Outcome::plain(reason);
+    }
+    *coarse_ns = environment.coarse_ns();
+    match environment.control() {
+        Some((deadline_ns, bank)) if *coarse_ns < deadline_ns => {
+            judge_source(flow, bytes, environment, *coarse_ns, bank)
+        }
+        _ => Outcome::plain(Reason::LeaseExpired),
+    }
+}
+
+/// Why a flow can't be shed whatever its source.
+#[inline(always)]
+fn not_concerned<E: Environment>(flow: &Flow, environment: &E) -> Option<Reason> {
+    let [high, low] = flow.destination;
+    let local =
+        if flow.version == 4 { environment.is_local4(low as u32) } else { environment.is_local6(high, low) };
+    if !local {
+        Some(Reason::NotLocal)
+    } else if flow.kind == Kind::LaterFragment {
+        Some(Reason::LaterFragment)
+    } else if !environment.is_listed(flow.port) {
+        Some(Reason::OtherPort)
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+fn judge_source<E: Environment>(
+    flow: &Flow,
+    bytes: usize,
+    environment: &E,
+    coarse_ns: u64,
+    bank: u64,
+) -> Outcome {
+    let [high, low] = flow.source;
+    let class = if flow.version == 4 {
+        source::class_of_v4(environment, low as u32)
+    } else {
+        source::class_of_v6(environment, high, low)
+    };
+    let Class { home, list } = environment.class(class);
+    let plain = |reason| Outcome { reason, home, reset: false };
+    match list {
+        LIST_ALLOW => plain(Reason::Allowed),
+        LIST_DENY => plain(Reason::Denied),
+        _ => {
+            let bank = bank as u32 & 1;
+            let bytes = if bytes < MAX_NEED as usize { bytes as u32 } else { MAX_NEED };
+            let asked = Asked { kind: flow.kind, bytes, coarse_ns, bank };
+            ceilings(environment, home, asked)
+        }
+    }
+}
+
+/// What is asked of the ceilings.
+#[derive(Clone, Copy)]
+struct Asked {
+    kind: Kind,
+    bytes: u32,
+    coarse_ns: u64,
+    bank: u32,
+}
+
+impl Asked {
+    #[inline(always)]
+    fn need(&self, measure: Measure) -> Need {
+        let units = if matches!(measure, Measure::Bytes) { self.bytes } else { 1 };
+        Need { measure, units, coarse_ns: self.coarse_ns }
+    }
+
+    #[inline(always)]
+    fn concerns(&self, measure: Measure) -> bool {
+        !matches!(measure, Measure::Connections) || self.kind != Kind::Ongoing
+    }
+}
+
+/// What the ceilings of one slot say.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// Measures to spend.
+    spend: u32,
+    /// First measure that refused and only observes.
+    observed: Option<Measure>,
+    /// Measure that refused.
+    refused: Option<Measure>,
+    /// Whether a refused SYN is to be answered.
+    reset: u32,
+}
+
+impl Answer {
+    const NONE: Self = Self { spend: 0, observed: None, refused: None, reset: 0 };
+}
+
+#[inline(always)]
+fn ceilings<E: Environment>(environment: &E, home: u8, asked: Asked) -> Outcome {
+    let region_slot = environment.slot(asked.bank, u32::from(home));
+    let region = ask(region_slot, asked);
+    if let Some(measure) = region.refused {
+        return shed(home, Reason::RegionConnections, measure, region.reset, asked.kind);
+    }
+    let everyone_slot = environment.slot(asked.bank, u32::from(EVERYONE));
+    let everyone = ask(everyone_slot, asked);
+    if let Some(measure) = everyone.refused {
+        return shed(home, Reason::EveryoneConnections, measure, everyone.reset, asked.kind);
+    }
+    pay(region_slot, region.spend, asked);
+    pay(everyone_slot, everyone.spend, asked);
+    let reason = match (region.observed, everyone.observed) {
+        (Some(measure), _) => nth(Reason::ObservedRegionConnections, measure),
+        (None, Some(measure)) => nth(Reason::ObservedEveryoneConnections, measure),
+        (None, None) => Reason::Within,
+    };
+    Outcome { reason, home, reset: false }
+}
+
+/// Asks the ceilings of one slot, without spending. Not a loop: each measure's place is a constant for the verifier.
+#[inline(always)]
+fn ask<S: Slot>(slot: Option<S>, asked: Asked) -> Answer {
+    let mut answer = Answer::NONE;
+    if let Some(slot) = slot {
+        answer.add(slot, Measure::Connections, asked);
+        answer.add(slot, Measure::Packets, asked);
+        answer.add(slot, Measure::Bytes, asked);
+    }
+    answer
+}
+
+impl Answer {
+    #[inline(always)]
+    fn add<S: Slot>(&mut self, slot: S, measure: Measure, asked: Asked) {
+        let bit = measure.bit();
+        let limits = slot.limits();
+        if self.refused.is_some() || limits.limited & bit == 0 || !asked.concerns(measure) {
+            return;
+        }
+        if slot.secure(asked.need(measure)) {
+            self.spend |= bit;
+        } else if limits.observed & bit == 0 {
+            self.refused = Some(measure);
+            self.reset = limits.reset & bit;
+        } else if self.observed.is_none() {
+            self.observed = Some(measure);
+        }
+    }
+}
+
+#[inline(always)]
+fn pay<S: Slot>(slot: Option<S>, spend: u32, asked: Asked) {
+    if let Some(slot) = slot {
+        pay_one(slot, Measure::Connections, spend, asked);
+        pay_one(slot, Measure::Packets, spend, asked);
+        pay_one(slot, Measure::Bytes, spend, asked);
+    }
+}
+
+#[inline(always)]
+fn pay_one<S: Slot>(slot: S, measure: Measure, spend: u32, asked: Asked) {
+    if spend & measure.bit() != 0 {
+        slot.spend(asked.need(measure));
+    }
+}
+
+#[inline(always)]
+fn shed(home: u8, first: Reason, measure: Measure, reset: u32, kind: Kind) -> Outcome {
+    Outcome { reason: nth(first, measure), home, reset: reset != 0 && kind == Kind::Open }
+}
+
+/// The reason for `measure` in the row of three that starts with `first`.
+#[inline(always)]
+fn nth(first: Reason, measure: Measure) -> Reason {
+    let row = match first {
+        Reason::RegionConnections => [Reason::RegionConnections, Reason::RegionPackets, Reason::RegionBits],
+        Reason::EveryoneConnections => {
+            [Reason::EveryoneConnections, Reason::EveryonePackets, Reason::EveryoneBits]
+        }
+        Reason::ObservedRegionConnections => {
+            [Reason::ObservedRegionConnections, Reason::ObservedRegionPackets, Reason::ObservedRegionBits]
+        }
+        _ => [
+            Reason::ObservedEveryoneConnections,
+            Reason::ObservedEveryonePackets,
+            Reason::ObservedEveryoneBits,
+        ],
+    };
+    match measure {
+        Measure::Connections => row[0],
+        Measure::Packets => row[1],
+        Measure::Bytes => row[2],
+    }
+}
+
+const _: () = assert!(MEASURES == Measure::ALL.len());

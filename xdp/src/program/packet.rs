@@ -1,0 +1,71 @@
+//! Packet memory as a frame. Each window is one pointer, checked once against the packet's end.
+
+use aya_ebpf::programs::XdpContext;
+use tidegate_xdp::frame::{Frame, Window};
+
+/// The packet that the program runs on.
+#[derive(Clone, Copy)]
+pub(crate) struct Packet {
+    start: usize,
+    end: usize,
+}
+
+impl Packet {
+    /// The packet of a context.
+    #[inline(always)]
+    pub(crate) fn of(ctx: &XdpContext) -> Self {
+        Self { start: ctx.data(), end: ctx.data_end() }
+    }
+}
+
+/// A checked pointer into the packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked(usize);
+
+impl Frame for Packet {
+    type Window = Checked;
+
+    #[inline(always)]
+    fn bytes(&self) -> usize {
+        opaque(self.end) - self.start
+    }
+
+    #[inline(always)]
+    fn window<const N: usize>(&self, offset: usize) -> Option<Checked> {
+        let at = self.start + offset;
+        if at + N > self.end { None } else { Some(Checked(at)) }
+    }
+}
+
+impl Window for Checked {
+    #[inline(always)]
+    fn u16(self, at: usize) -> u16 {
+        // SAFETY: `window` checked that the bytes lie in the packet, and the verifier checks it again. BPF loads need no alignment
+        // where the kernel runs without strict alignment; else the verifier refuses the program.
+        u16::from_be(unsafe { *((self.0 + at) as *const u16) })
+    }
+
+    #[inline(always)]
+    fn u32(self, at: usize) -> u32 {
+        // SAFETY: as for `u16`.
+        u32::from_be(unsafe { *((self.0 + at) as *const u32) })
+    }
+
+    #[inline(always)]
+    fn u64(self, at: usize) -> u64 {
+        // SAFETY: as for `u16`.
+        u64::from_be(unsafe { *((self.0 + at) as *const u64) })
+    }
+}
+
+/// The same number, about which the compiler knows nothing: else it drops the checks in `window` that follow from a comparison with
+/// the frame's length, and the verifier, which can't follow, refuses the program.
+#[inline(always)]
+fn opaque(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: moves a register to itself. (No instruction at all would make two line records for one place, which the kernel refuses.)
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags))
+    };
+    number
+}
