@@ -62,6 +62,13 @@ pub struct Changed {
     pub reason: Option<String>,
 }
 
+impl Pending {
+    /// The slots that would be put back.
+    pub fn touched(&self) -> impl Iterator<Item = &Slot> {
+        self.before.keys()
+    }
+}
+
 impl Overrides {
     /// What holds in a slot over the file's value.
     #[must_use]
