@@ -1,0 +1,26 @@
+//! What the documents show is true: configurations in them load.
+//! Never a copy of a document's text.
+
+use std::fs;
+use std::path::Path;
+
+use tidegate::config;
+
+/// Each fenced block of that language in a document at the repository's root.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+    let text = fs::read_to_string(path).unwrap();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_first_configuration_loads() {
+    let shown = blocks("README.md", "toml");
+    assert_eq!(shown.len(), 1);
+    for text in shown {
+        if let Err(error) = config::from_text(Path::new("README.md"), &text) {
+            panic!("the README's configuration does not load: {error:?}");
+        }
+    }
+}
