@@ -2,6 +2,8 @@
 //! Never touches an interface, namespace, pin or process that it did not make.
 
 pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod edges;
 pub mod http;
 pub mod netns;
 pub mod nginx;
@@ -9,5 +11,7 @@ pub mod origin;
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod program;
+pub mod raw;
+pub mod recorder;
 pub mod scratch;
 pub mod sweep;

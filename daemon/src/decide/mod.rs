@@ -1,6 +1,7 @@
 //! Decisions: pure functions of values and `now`. No socket, clock, map, lock, log or randomness in here.
 
 pub mod admission;
+pub mod client;
 pub mod event;
 pub mod geo;
 pub mod home;
@@ -17,7 +18,10 @@ pub mod reason;
 pub mod region;
 pub mod relay;
 pub mod report;
+pub mod retry;
 pub mod route;
 pub mod sources;
+pub mod target;
 pub mod verb;
 pub mod view;
+pub mod watch;

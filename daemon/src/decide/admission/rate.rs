@@ -44,10 +44,15 @@ impl Rate {
         self.cost.store(cost, Relaxed);
     }
 
-    /// Whether there is a limit at all.
+    /// The limit per second, if there is one.
     #[must_use]
-    pub fn is_limited(&self) -> bool {
-        self.cost.load(Relaxed) != UNLIMITED
+    #[expect(clippy::cast_precision_loss, reason = "a rate, not an amount")]
+    pub fn limit(&self) -> Option<f64> {
+        match self.cost.load(Relaxed) {
+            UNLIMITED => None,
+            CLOSED => Some(0.0),
+            cost => Some(1e9 * f64::from(1_u32 << FRACTION) / cost as f64),
+        }
     }
 
     /// Takes one; `false` takes nothing.

@@ -1,0 +1,233 @@
+//! Bodies on their way through: request bodies that may not pause for too long, response bodies that hold what the request holds. Never
+//! buffers a body: a frame is asked for only when the other side takes one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::meter::Active;
+use super::pool::Lease;
+use super::topology::InFlight;
+use crate::decide::admission::Permit;
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The other side broke off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// It paused for longer than `body_idle_timeout`.
+    #[error("no data for {0:?} (body_idle_timeout)")]
+    Paused(Duration),
+}
+
+/// Reports a pause that is too long. Its timer exists only once there was a pause, and is moved only when it fires.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    until: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, until: None, timer: None }
+    }
+
+    /// Data came.
+    fn renew(&mut self) {
+        self.until = None;
+    }
+
+    /// No data yet: whether that has lasted for too long.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.limit;
+        let until = *self.until.get_or_insert_with(|| Instant::now() + limit);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        loop {
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if Instant::now() >= until {
+                return true;
+            }
+            timer.as_mut().reset(until);
+        }
+    }
+}
+
+/// A client's body on its way to an upstream or edge.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// Nothing to send.
+    Empty,
+    /// As it comes in.
+    Stream {
+        /// From the client.
+        incoming: Incoming,
+        /// Longest pause.
+        patience: Patient,
+    },
+}
+
+/// Keeps [`Patience`] private to this file.
+#[derive(Debug)]
+pub(crate) struct Patient(Patience);
+
+impl RequestBody {
+    /// Passes `incoming` on; a pause of more than `longest_pause` ends it with an error.
+    pub(crate) fn new(incoming: Incoming, longest_pause: Duration) -> Self {
+        if incoming.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Stream { incoming, patience: Patient(Patience::new(longest_pause)) }
+        }
+    }
+
+    /// There is nothing to send, so the request can be sent again.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self::Stream { incoming, patience } = self.get_mut() else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                patience.0.renew();
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+            }
+            Poll::Pending if patience.0.is_over(cx) => {
+                Poll::Ready(Some(Err(BodyError::Paused(patience.0.limit))))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// What a carried request holds until its response's body has ended or was given up.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Places under the ceilings.
+    pub(crate) permit: Option<Permit>,
+    /// One in flight to the endpoint.
+    pub(crate) in_flight: InFlight,
+    /// One in progress on the client's connection.
+    pub(crate) active: Active,
+    /// The connection to the endpoint, to be used again when the body has ended well.
+    pub(crate) lease: Lease,
+}
+
+/// A response's body on its way to the client.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// tidegate's own.
+    Own {
+        /// All of it, until it is taken.
+        text: Option<Bytes>,
+        /// One in progress on the client's connection.
+        active: Option<Active>,
+    },
+    /// As it comes in.
+    Stream {
+        /// From the upstream or edge.
+        incoming: Incoming,
+        /// Given back at the end.
+        held: Option<Held>,
+    },
+}
+
+impl ResponseBody {
+    /// tidegate's own words.
+    pub(crate) fn own(text: Bytes, active: Active) -> Self {
+        Self::Own { text: (!text.is_empty()).then_some(text), active: Some(active) }
+    }
+
+    /// What the upstream or edge sends. `held` is given back as soon as the body has ended.
+    pub(crate) fn stream(incoming: Incoming, held: Held) -> Self {
+        let mut body = Self::Stream { incoming, held: Some(held) };
+        if body.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    fn finish(&mut self) {
+        if let Self::Stream { held, .. } = self
+            && let Some(Held { lease, permit, in_flight, active }) = held.take()
+        {
+            lease.give_back();
+            drop((permit, in_flight, active));
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Own { text, active } => {
+                active.take();
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+            }
+            Self::Stream { incoming, .. } => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                let last = match &frame {
+                    None => true,
+                    Some(Ok(frame)) => frame.is_trailers() || incoming.is_end_stream(),
+                    Some(Err(_)) => false,
+                };
+                if last {
+                    this.finish();
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own { text, .. } => text.is_none(),
+            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own { text, .. } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Stream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}

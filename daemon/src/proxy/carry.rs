@@ -1,0 +1,314 @@
+//! Carrying a request to an endpoint of the upstream or to an edge of another region, and its response back. Never decides which of both.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::body::{BodyError, Held, RequestBody, ResponseBody};
+use super::clock;
+use super::conn::Client;
+use super::headers::{self, CLIENT, HOME, HOPS, Origin, Wants};
+use super::meter::Active;
+use super::pool::Lease;
+use super::service::{Journey, Plan};
+use super::topology::{Endpoint, InFlight};
+use super::tunnel;
+use crate::decide::reason::Reason;
+use crate::decide::{retry::Budget, target};
+
+/// How long an endpoint is passed over after it could not be connected to.
+const EJECT_NS: u64 = 1_000_000_000;
+/// What a region's edge gets beyond the upstream's own `response_timeout`, so that its answer about a timeout arrives first.
+const EDGE_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a request over the isthmus has no response.
+pub(crate) enum NotHome {
+    /// It broke off after an edge had been reached.
+    Failed(Reason, Wants, Active),
+    /// No edge could be reached; nothing was sent.
+    NoEdge(Box<(Journey, Plan)>),
+}
+
+/// Puts a head into the shape that travels on, whichever way: what is meant for this connection is gone, what we know of the client is there.
+pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
+    let Journey { head, present, upgrade, .. } = journey;
+    let protocol = upgrade.as_ref().and_then(|_| headers::upgrade(&head.headers));
+    if protocol.is_none() {
+        *upgrade = None;
+    }
+    if present.hop_by_hop {
+        headers::strip_hop_by_hop(&mut head.headers);
+    }
+    if let Some(protocol) = protocol {
+        headers::set_upgrade(&mut head.headers, protocol);
+    }
+    if present.tidegate {
+        headers::strip_tidegate(&mut head.headers);
+    }
+    to_origin_form(head);
+    let host = head.headers.get(HOST).cloned();
+    let origin = Origin {
+        peer: client.address,
+        believed: plan.arrival.believed,
+        proto: if client.tls { "https" } else { "http" },
+        host: host.as_ref(),
+        version: head.version,
+        pseudonym: &client.worker.shared.pseudonym,
+    };
+    headers::set_forwarded(&mut head.headers, present, &origin);
+    head.headers.insert(HOME, plan.home_name.clone());
+    head.version = Version::HTTP_11;
+}
+
+/// Absolute-form and HTTP/2 targets become path and query; their authority becomes `Host` (RFC 9112, 3.2.2).
+fn to_origin_form(head: &mut Parts) {
+    if let Some(authority) = head.uri.authority() {
+        let bare = authority.as_str().rsplit('@').next().unwrap_or_default();
+        if let Ok(host) = HeaderValue::from_str(bare) {
+            head.headers.insert(HOST, host);
+        }
+        head.uri = match head.uri.path_and_query() {
+            Some(target) => Uri::from(target.clone()),
+            None => Uri::from_static("/"),
+        };
+    }
+}
+
+/// To this region's upstream.
+pub(crate) async fn local(
+    client: &Rc<Client>,
+    mut journey: Journey,
+    plan: Plan,
+) -> Result<Response<ResponseBody>, (Reason, Wants, Active)> {
+    let upstream = Arc::clone(&client.listener.upstream.borrow());
+    if plan.arrival.redirected {
+        let target = target::unmarked(journey.head.uri.path(), journey.head.uri.query().unwrap_or_default());
+        journey.head.uri = target.parse().unwrap_or(journey.head.uri);
+    }
+    let trip = Trip {
+        client,
+        endpoints: &upstream.endpoints,
+        connect_timeout: upstream.spec.connect_timeout,
+        response_timeout: upstream.spec.response_timeout,
+        attempts: upstream.spec.retries.attempts,
+        budget: &client.listener.budget,
+    };
+    client.listener.budget.deposit(upstream.spec.retries.budget);
+    let wants = journey.present.wants;
+    let Journey { head, body, upgrade, active, .. } = journey;
+    match trip.send(Request::from_parts(head, body)).await {
+        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade, active)),
+        Err(NotCarried::NoneLeft(_, reason) | NotCarried::Failed(reason)) => Err((reason, wants, active)),
+    }
+}
+
+/// To an edge of the home region.
+pub(crate) async fn isthmus(
+    client: &Rc<Client>,
+    mut journey: Journey,
+    plan: Plan,
+) -> Result<Response<ResponseBody>, NotHome> {
+    let hops = plan.arrival.hops.saturating_add(1);
+    journey.head.headers.insert(HOPS, HeaderValue::from(u16::from(hops)));
+    if let Ok(address) = HeaderValue::try_from(plan.arrival.client.to_string()) {
+        journey.head.headers.insert(CLIENT, address);
+    }
+    let upstream = Arc::clone(&client.listener.upstream.borrow());
+    let edges = client.worker.with_topology(|topology| topology.edges[plan.decision.home].clone());
+    let trip = Trip {
+        client,
+        endpoints: &edges,
+        connect_timeout: upstream.spec.connect_timeout,
+        response_timeout: upstream.spec.response_timeout + EDGE_GRACE,
+        attempts: upstream.spec.retries.attempts,
+        budget: &client.listener.budget,
+    };
+    let Journey { head, body, present, upgrade, active } = journey;
+    match trip.send(Request::from_parts(head, body)).await {
+        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade, active)),
+        Err(NotCarried::Failed(reason)) => Err(NotHome::Failed(reason, present.wants, active)),
+        Err(NotCarried::NoneLeft(request, _)) => {
+            let (mut head, body) = request.into_parts();
+            head.headers.remove(HOPS);
+            head.headers.remove(CLIENT);
+            Err(NotHome::NoEdge(Box::new((Journey { head, body, present, upgrade, active }, plan))))
+        }
+    }
+}
+
+/// A response's head, and what it came over.
+struct Arrived {
+    response: Response<Incoming>,
+    lease: Lease,
+    in_flight: InFlight,
+}
+
+/// Why there is no response.
+enum NotCarried {
+    /// Nobody is left to try: the request comes back whole, with what went wrong last.
+    NoneLeft(Box<Request<RequestBody>>, Reason),
+    /// It was sent, at least in part.
+    Failed(Reason),
+}
+
+/// One request's attempts.
+struct Trip<'a> {
+    client: &'a Client,
+    endpoints: &'a [Arc<Endpoint>],
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    attempts: u32,
+    budget: &'a Budget,
+}
+
+/// How one attempt ended without a response.
+enum Attempt {
+    /// Before anything was sent.
+    Back(Box<Request<RequestBody>>),
+    /// After something was sent; `Some` where it is safe to send again.
+    Lost(Reason, Option<Box<Request<RequestBody>>>),
+}
+
+impl Trip<'_> {
+    async fn send(&self, mut request: Request<RequestBody>) -> Result<Arrived, NotCarried> {
+        let (mut tried, mut again, mut last) = (0_u64, self.attempts, Reason::UpstreamDown);
+        loop {
+            let Some((at, endpoint)) = self.choose(tried) else {
+                return Err(NotCarried::NoneLeft(Box::new(request), last));
+            };
+            let in_flight = InFlight::new(endpoint);
+            let Some(lease) = self.lease(endpoint).await else {
+                tried |= 1 << at;
+                last = Reason::UpstreamConnect;
+                continue;
+            };
+            let reused = lease.reused;
+            match self.attempt(lease, in_flight, request).await {
+                Ok(arrived) => return Ok(arrived),
+                Err(Attempt::Back(back)) => {
+                    request = *back;
+                    tried |= u64::from(!reused) << at;
+                }
+                Err(Attempt::Lost(reason, Some(copy))) if again > 0 && self.budget.spend() => {
+                    again -= 1;
+                    last = reason;
+                    request = *copy;
+                    tried |= u64::from(!reused) << at;
+                }
+                Err(Attempt::Lost(reason, _)) => return Err(NotCarried::Failed(reason)),
+            }
+        }
+    }
+
+    /// Power of two choices by requests in flight, among those that are up, not ejected and not tried.
+    fn choose(&self, tried: u64) -> Option<(usize, &Arc<Endpoint>)> {
+        let now = clock::now().0;
+        let fit = |at: &usize| {
+            let endpoint = &self.endpoints[*at];
+            endpoint.is_up() && tried & (1 << at) == 0 && !endpoint.is_ejected(now)
+        };
+        let candidates = 0..self.endpoints.len().min(64);
+        let up = |at: &usize| self.endpoints[*at].is_up() && tried & (1 << at) == 0;
+        let chosen =
+            self.of_two(&candidates.clone().filter(fit)).or_else(|| self.of_two(&candidates.filter(up)))?;
+        Some((chosen, &self.endpoints[chosen]))
+    }
+
+    fn of_two(&self, fit: &(impl Iterator<Item = usize> + Clone)) -> Option<usize> {
+        let count = fit.clone().count();
+        if count < 2 {
+            return fit.clone().next();
+        }
+        let dice = &self.client.worker.dice;
+        let first = dice.below(count);
+        let second = (first + 1 + dice.below(count - 1)) % count;
+        let mut both = [first, second].into_iter().filter_map(|at| fit.clone().nth(at));
+        let (first, second) = (both.next()?, both.next()?);
+        let busier = self.endpoints[second].in_flight() < self.endpoints[first].in_flight();
+        Some(if busier { second } else { first })
+    }
+
+    async fn lease(&self, endpoint: &Arc<Endpoint>) -> Option<Lease> {
+        let pool = &self.client.worker.pool;
+        if let Some(lease) = pool.idle(endpoint) {
+            return Some(lease);
+        }
+        match pool.connect(endpoint, self.connect_timeout).await {
+            Ok(lease) => Some(lease),
+            Err(error) => {
+                endpoint.eject_until(clock::now().0.saturating_add(EJECT_NS));
+                tracing::debug!(endpoint = %endpoint.url, %error, "can't connect");
+                None
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        in_flight: InFlight,
+        request: Request<RequestBody>,
+    ) -> Result<Arrived, Attempt> {
+        let copy = repeatable(&request).then(|| copy(&request));
+        let sent = lease.sender.try_send_request(request);
+        match tokio::time::timeout(self.response_timeout, sent).await {
+            Ok(Ok(response)) => Ok(Arrived { response, lease, in_flight }),
+            Err(_) => Err(Attempt::Lost(Reason::UpstreamTimeout, None)),
+            Ok(Err(mut error)) => match error.take_message() {
+                Some(request) => Err(Attempt::Back(Box::new(request))),
+                None => Err(Attempt::Lost(why(error.error()), copy.map(Box::new))),
+            },
+        }
+    }
+}
+
+/// Whether the request is safe to send twice: idempotent (RFC 9110, 9.2.2) and without a body.
+fn repeatable(request: &Request<RequestBody>) -> bool {
+    let safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    );
+    safe && request.body().is_empty()
+}
+
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Whose fault it was that there is no response.
+fn why(error: &hyper::Error) -> Reason {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(BodyError::Paused(_)) = inner.downcast_ref() {
+            return Reason::RequestTimeout;
+        }
+        source = inner.source();
+    }
+    Reason::UpstreamReset
+}
+
+/// Turns what came over the upstream's connection into what goes over the client's.
+fn hand_back(
+    arrived: Arrived,
+    plan: Plan,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+    active: Active,
+) -> Response<ResponseBody> {
+    let Arrived { mut response, lease, in_flight } = arrived;
+    let permit = plan.permit;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return tunnel::open(response, upgrade, tunnel::Ends { permit, in_flight, active, lease });
+    }
+    headers::strip_hop_by_hop_response(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    response.map(|incoming| ResponseBody::stream(incoming, Held { permit, in_flight, active, lease }))
+}

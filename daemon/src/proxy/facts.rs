@@ -1,0 +1,133 @@
+//! What a request's head says that its way depends on. Never decides and never changes the head.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, TRANSFER_ENCODING, VIA};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
+
+use super::conn::Client;
+use super::headers::{CLIENT, HOPS, Present};
+use crate::config::types::ListenerKind;
+use crate::decide::reason::Reason;
+use crate::decide::region::RegionId;
+use crate::decide::route::RequestFacts;
+use crate::decide::{client, target};
+
+/// A request's head, read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// The client.
+    pub(crate) client: IpAddr,
+    /// The forwarding fields are believed.
+    pub(crate) believed: bool,
+    /// Hops between regions so far.
+    pub(crate) hops: u8,
+    /// `Via` names this edge.
+    pub(crate) seen_here: bool,
+    /// `tg_from` is in the query.
+    pub(crate) redirected: bool,
+    /// Home by a valid pin.
+    pub(crate) pin: Option<RegionId>,
+}
+
+impl Arrival {
+    /// The facts that [`crate::decide::route`] asks for.
+    pub(crate) fn facts<'a>(
+        &self,
+        method: &'a Method,
+        path: &'a str,
+        headers: &'a HeaderMap,
+    ) -> RequestFacts<'a> {
+        RequestFacts {
+            client: self.client,
+            method,
+            path,
+            headers,
+            hops: self.hops,
+            seen_here: self.seen_here,
+            redirected: self.redirected,
+            pin: self.pin,
+        }
+    }
+}
+
+/// Reads a head; refuses one that can't be forwarded without guessing.
+pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arrival, Reason> {
+    admissible(from, head, present)?;
+    let peer = from.listener.spec.kind == ListenerKind::Peer;
+    let claims = if peer { peer_claims(head, present) } else { None };
+    let trusted = &from.listener.spec.trusted_proxies;
+    let believed = peer || client::is_in(trusted, from.address);
+    let client = match claims {
+        Some(client) => client,
+        None if !believed || !present.forwarded => from.address,
+        None if peer => client::behind_peer(from.address, &head.headers, trusted),
+        None => client::address(from.address, &head.headers, trusted),
+    };
+    Ok(Arrival {
+        client,
+        believed,
+        hops: if peer { hops(head, present).ok_or(Reason::BadRequest)? } else { 0 },
+        seen_here: present.via && names(&head.headers, &from.worker.shared.pseudonym),
+        redirected: head.uri.query().is_some_and(target::is_marked),
+        pin: None,
+    })
+}
+
+fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reason> {
+    if from.listener.spec.kind == ListenerKind::Peer && !from.trusted {
+        return Err(Reason::UntrustedPeer);
+    }
+    if head.method == Method::CONNECT {
+        return Err(Reason::NotImplemented);
+    }
+    let hosts_fit = match head.version {
+        Version::HTTP_11 => present.hosts == 1,
+        Version::HTTP_2 => present.hosts <= 1 && head.uri.authority().is_some() || present.hosts == 1,
+        _ => present.hosts <= 1,
+    };
+    let host_is_text = head.headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()));
+    if !hosts_fit || !host_is_text || !framing_is_plain(head, present) {
+        return Err(Reason::BadRequest);
+    }
+    Ok(())
+}
+
+/// The authority's characters (RFC 3986, 3.2) without user information.
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
+}
+
+/// Only `chunked`, once: any other transfer coding would be lost on the way.
+fn framing_is_plain(head: &Parts, present: &Present) -> bool {
+    if !present.transfer_encoding {
+        return true;
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked =
+        codings.next().is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    chunked && codings.next().is_none()
+}
+
+/// What a peer says of the client in `Tidegate-Client`.
+fn peer_claims(head: &Parts, present: &Present) -> Option<IpAddr> {
+    let client = present.tidegate.then(|| head.headers.get(CLIENT)).flatten()?;
+    client.to_str().ok()?.trim().parse::<IpAddr>().ok().map(|client| client.to_canonical())
+}
+
+/// `Tidegate-Hops`; absent is none, nonsense is `None`.
+fn hops(head: &Parts, present: &Present) -> Option<u8> {
+    match present.tidegate.then(|| head.headers.get(HOPS)).flatten() {
+        None => Some(0),
+        Some(hops) => hops.to_str().ok()?.trim().parse().ok(),
+    }
+}
+
+/// Whether `Via` names this pseudonym.
+fn names(headers: &HeaderMap, pseudonym: &str) -> bool {
+    let received_by =
+        |entry: &str| entry.split_ascii_whitespace().nth(1).is_some_and(|name| name == pseudonym);
+    let values = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(received_by)
+}

@@ -1,0 +1,281 @@
+//! Fields that are added, believed and taken out on a request's and a response's way. Never decides where it goes.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, FORWARDED, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+/// Region-to-region hops so far.
+pub(crate) const HOPS: HeaderName = HeaderName::from_static("tidegate-hops");
+/// The client's home region.
+pub(crate) const HOME: HeaderName = HeaderName::from_static("tidegate-home");
+/// The client's address, from edge to edge.
+pub(crate) const CLIENT: HeaderName = HeaderName::from_static("tidegate-client");
+/// Why tidegate itself answered.
+pub(crate) const REASON: HeaderName = HeaderName::from_static("tidegate-reason");
+/// On health answers: the region is in failover.
+pub(crate) const FAILOVER: HeaderName = HeaderName::from_static("tidegate-failover");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Which of the fields that matter here a head has: found in one pass, so that absent ones cost nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Present {
+    /// `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE`, `Transfer-Encoding`, `Upgrade`.
+    pub(crate) hop_by_hop: bool,
+    /// `X-Forwarded-*` or `Forwarded`.
+    pub(crate) forwarded: bool,
+    /// `Via`.
+    pub(crate) via: bool,
+    /// `Tidegate-*`.
+    pub(crate) tidegate: bool,
+    /// `Upgrade`.
+    pub(crate) upgrade: bool,
+    /// `Cookie`.
+    pub(crate) cookie: bool,
+    /// `Transfer-Encoding`.
+    pub(crate) transfer_encoding: bool,
+    /// `Host` fields.
+    pub(crate) hosts: u8,
+    /// How tidegate's own words are to be put.
+    pub(crate) wants: Wants,
+}
+
+/// What a client can read of tidegate's own answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// `Accept` names JSON; `*/*` alone gets the line of text that a person with curl wants to read.
+    pub(crate) json: bool,
+    /// A gRPC call.
+    pub(crate) grpc: bool,
+}
+
+impl Present {
+    /// Looks through a head once.
+    pub(crate) fn scan(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "host" => present.hosts = present.hosts.saturating_add(1),
+                "accept" => present.wants.json |= names_json(value),
+                "content-type" => present.wants.grpc |= value.as_bytes().starts_with(b"application/grpc"),
+                "connection" | "keep-alive" | "proxy-connection" | "te" => present.hop_by_hop = true,
+                "transfer-encoding" => (present.hop_by_hop, present.transfer_encoding) = (true, true),
+                "upgrade" => (present.hop_by_hop, present.upgrade) = (true, true),
+                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "forwarded" => {
+                    present.forwarded = true;
+                }
+                "via" => present.via = true,
+                "cookie" => present.cookie = true,
+                "tidegate-hops" | "tidegate-home" | "tidegate-client" | "tidegate-reason" => {
+                    present.tidegate = true;
+                }
+                _ => {}
+            }
+        }
+        present
+    }
+}
+
+fn names_json(accept: &HeaderValue) -> bool {
+    accept.to_str().unwrap_or_default().split(',').any(|range| {
+        let kind = range.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json") || kind == "application/*"
+    })
+}
+
+/// Takes out what is meant for one connection only (RFC 9110, 7.6.1). `TE: trailers` stays: gRPC needs it end to end.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> =
+            tokens(headers, &CONNECTION).filter_map(|name| name.parse().ok()).collect();
+        for name in named {
+            // Framing and routing fields can't be smuggled out by naming them.
+            if !matches!(
+                name.as_str(),
+                "host" | "content-length" | "te" | "via" | "x-forwarded-for" | "forwarded"
+            ) {
+                headers.remove(name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    let wants_trailers =
+        headers.contains_key(TE) && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    headers.remove(TE);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// The same for a response, where there is seldom more than `Connection`.
+pub(crate) fn strip_hop_by_hop_response(headers: &mut HeaderMap) {
+    if let Some(connection) = headers.get(CONNECTION) {
+        let common = [&b"keep-alive"[..], b"close", b"Keep-Alive", b"Close"];
+        if !common.contains(&connection.as_bytes()) {
+            let named = tokens(headers, &CONNECTION).filter_map(|name| name.parse().ok());
+            let named: Vec<HeaderName> = named.filter(|name| *name != http::header::CONTENT_LENGTH).collect();
+            for name in named {
+                headers.remove(name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// The comma-separated tokens of all fields with this name.
+pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// The protocol of an upgrade that the client asks for.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    asked.then(|| headers.get(UPGRADE).cloned()).flatten()
+}
+
+/// Puts an upgrade back in after [`strip_hop_by_hop`].
+pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// What is said to the next one about where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    /// Who is connected to us.
+    pub(crate) peer: IpAddr,
+    /// The forwarding fields are believed: they are extended, not replaced.
+    pub(crate) believed: bool,
+    /// `https` where the client's connection is TLS.
+    pub(crate) proto: &'static str,
+    /// The host that the client asked for.
+    pub(crate) host: Option<&'a HeaderValue>,
+    /// HTTP version of the client's connection.
+    pub(crate) version: Version,
+    /// This edge in `Via`.
+    pub(crate) pseudonym: &'a str,
+}
+
+/// Sets `X-Forwarded-For/-Proto/-Host` and `Via`.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, present: &Present, origin: &Origin<'_>) {
+    if present.forwarded && !origin.believed {
+        for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, FORWARDED] {
+            headers.remove(name);
+        }
+    }
+    let keep = present.forwarded && origin.believed;
+    let chain = joined(headers, keep.then_some(&FORWARDED_FOR), format_args!("{}", origin.peer));
+    headers.insert(FORWARDED_FOR, chain);
+    if !keep || !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(origin.proto));
+    }
+    if (!keep || !headers.contains_key(FORWARDED_HOST))
+        && let Some(host) = origin.host
+    {
+        headers.insert(FORWARDED_HOST, host.clone());
+    }
+    let version = match origin.version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    let via = joined(headers, present.via.then_some(&VIA), format_args!("{version} {}", origin.pseudonym));
+    headers.insert(VIA, via);
+}
+
+/// The values of a field that is there already, and one more.
+fn joined(headers: &HeaderMap, name: Option<&HeaderName>, last: std::fmt::Arguments<'_>) -> HeaderValue {
+    let mut text = String::with_capacity(48);
+    let before = name.into_iter().flat_map(|name| headers.get_all(name).iter());
+    for value in before.filter_map(|value| value.to_str().ok()) {
+        text.push_str(value);
+        text.push_str(", ");
+    }
+    _ = text.write_fmt(last);
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Takes out what only peers may say.
+pub(crate) fn strip_tidegate(headers: &mut HeaderMap) {
+    for name in [HOPS, HOME, CLIENT, REASON] {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().expect("value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn what_connection_names_is_taken_out_but_not_the_framing() {
+        let mut map = headers(&[
+            ("connection", "close, X-Private, content-length"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("content-length", "3"),
+            ("te", "gzip, Trailers"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("content-length", "3"), ("te", "trailers"), ("x-kept", "1")]));
+    }
+
+    fn forwarded(fields: &[(&'static str, &str)], believed: bool) -> HeaderMap {
+        let mut map = headers(fields);
+        let present = Present::scan(&map);
+        let host = HeaderValue::from_static("www.example.com");
+        let origin = Origin {
+            peer: "192.0.2.1".parse().expect("address"),
+            believed,
+            proto: "https",
+            host: Some(&host),
+            version: Version::HTTP_11,
+            pseudonym: "eu.main",
+        };
+        set_forwarded(&mut map, &present, &origin);
+        map
+    }
+
+    #[test]
+    fn forwarding_fields_are_extended_for_the_believed_and_replaced_for_others() {
+        let sent = [
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "http"),
+            ("via", "1.1 a"),
+            ("forwarded", "for=x"),
+        ];
+        let expected = |rest: &[(&'static str, &str)]| {
+            let mut all = headers(&[("x-forwarded-host", "www.example.com"), ("via", "1.1 a, 1.1 eu.main")]);
+            all.extend(headers(rest));
+            all
+        };
+        let replaced = expected(&[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https")]);
+        assert_eq!(forwarded(&sent, false), replaced);
+        let chain = [
+            ("x-forwarded-for", "198.51.100.1, 192.0.2.1"),
+            ("x-forwarded-proto", "http"),
+            ("forwarded", "for=x"),
+        ];
+        assert_eq!(forwarded(&sent, true), expected(&chain));
+    }
+}

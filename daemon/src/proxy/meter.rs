@@ -1,0 +1,193 @@
+//! A client's stream as the connection's driver watches it: when a head began, when writing stalls. Never parses a byte.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::clock;
+use crate::config::types::Limits;
+
+/// Nothing of the next request has arrived.
+const IDLE: u8 = 0;
+/// A head has begun.
+const HEAD: u8 = 1;
+/// A request is being handled, or the stream is a tunnel.
+const BUSY: u8 = 2;
+
+/// What the driver, the stream and the service know of one connection. Relaxed atomics on one thread: plain moves.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    phase: AtomicU8,
+    multiplexed: AtomicBool,
+    active: AtomicU64,
+    read_by: AtomicU64,
+    write_by: AtomicU64,
+    head_ns: u64,
+    idle_ns: u64,
+    stall_ns: u64,
+}
+
+/// A connection kept us waiting for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// No request came within `idle_timeout`.
+    Idle,
+    /// A head was not complete within `header_timeout`.
+    Head,
+    /// The client took nothing for `body_idle_timeout` while there was something to write.
+    Write,
+}
+
+fn ns(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
+impl Pace {
+    /// A connection that has just been accepted: its first head is due within `header_timeout`.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let now = clock::now().0;
+        let head_ns = ns(limits.header_timeout);
+        Self {
+            phase: AtomicU8::new(HEAD),
+            multiplexed: AtomicBool::new(false),
+            active: AtomicU64::new(0),
+            read_by: AtomicU64::new(now.saturating_add(head_ns)),
+            write_by: AtomicU64::new(u64::MAX),
+            head_ns,
+            idle_ns: ns(limits.idle_timeout),
+            stall_ns: ns(limits.body_idle_timeout),
+        }
+    }
+
+    /// HTTP/2: frames between requests (pings, window updates) are not the beginning of a head.
+    pub(crate) fn multiplex(&self) {
+        self.multiplexed.store(true, Relaxed);
+        self.phase.store(IDLE, Relaxed);
+        self.read_by.store(clock::now().0.saturating_add(self.idle_ns), Relaxed);
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn begin(&self) {
+        self.active.store(self.active.load(Relaxed) + 1, Relaxed);
+        self.phase.store(BUSY, Relaxed);
+        self.read_by.store(u64::MAX, Relaxed);
+    }
+
+    /// A response is complete, or given up.
+    pub(crate) fn end(&self) {
+        let active = self.active.load(Relaxed).saturating_sub(1);
+        self.active.store(active, Relaxed);
+        if active == 0 {
+            self.phase.store(IDLE, Relaxed);
+            self.read_by.store(clock::now().0.saturating_add(self.idle_ns), Relaxed);
+        }
+    }
+
+    /// The earliest instant at which something is late.
+    pub(crate) fn deadline(&self) -> u64 {
+        self.read_by.load(Relaxed).min(self.write_by.load(Relaxed))
+    }
+
+    /// What is late at `now`.
+    pub(crate) fn late(&self, now: u64) -> Option<Late> {
+        if self.write_by.load(Relaxed) <= now {
+            Some(Late::Write)
+        } else if self.read_by.load(Relaxed) > now {
+            None
+        } else {
+            Some(if self.phase.load(Relaxed) == IDLE { Late::Idle } else { Late::Head })
+        }
+    }
+
+    fn has_read(&self) {
+        if self.phase.load(Relaxed) == IDLE && !self.multiplexed.load(Relaxed) {
+            self.phase.store(HEAD, Relaxed);
+            self.read_by.store(clock::now().0.saturating_add(self.head_ns), Relaxed);
+        }
+    }
+
+    fn wrote<T>(&self, outcome: &Poll<T>) {
+        match outcome {
+            Poll::Ready(_) if self.write_by.load(Relaxed) != u64::MAX => {
+                self.write_by.store(u64::MAX, Relaxed);
+            }
+            Poll::Pending if self.write_by.load(Relaxed) == u64::MAX => {
+                self.write_by.store(clock::now().0.saturating_add(self.stall_ns), Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One request of a connection, from its head to the end of its response.
+#[derive(Debug)]
+pub(crate) struct Active(Arc<Pace>);
+
+impl Active {
+    pub(crate) fn new(pace: &Arc<Pace>) -> Self {
+        pace.begin();
+        Self(Arc::clone(pace))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A stream whose pace is kept.
+#[derive(Debug)]
+pub(crate) struct Metered<S> {
+    pub(crate) inner: S,
+    pub(crate) pace: Arc<Pace>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pace.has_read();
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.pace.wrote(&outcome);
+        outcome
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.pace.wrote(&outcome);
+        outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,223 @@
+//! A request's straight line: head → client and home → route → ceilings → one arm → response. Never turns back but for an unreachable region.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+
+use super::body::{RequestBody, ResponseBody};
+use super::carry::{self, NotHome};
+use super::clock;
+use super::conn::Client;
+use super::facts::{self, Arrival};
+use super::headers::Present;
+use super::meter::Active;
+use super::respond;
+use super::tell::{self, Outcome, Told};
+use crate::config::types::Class;
+use crate::decide::admission::{Asking, Permit, Tick};
+use crate::decide::home::List;
+use crate::decide::policy::Policy;
+use crate::decide::priority;
+use crate::decide::reason::{Reason, RouteKind};
+use crate::decide::region::RegionId;
+use crate::decide::route::{self, Decision};
+use crate::decide::target;
+
+/// Where peers and load balancers ask for health.
+pub(crate) const HEALTH_PATH: &str = "/.well-known/tidegate/health";
+
+/// A request on its way.
+pub(crate) struct Journey {
+    pub(crate) head: Parts,
+    pub(crate) body: RequestBody,
+    pub(crate) present: Present,
+    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(crate) active: Active,
+}
+
+/// What was decided about it.
+pub(crate) struct Plan {
+    pub(crate) arrival: Arrival,
+    pub(crate) decision: Decision,
+    /// Present where a ceiling let it in.
+    pub(crate) permit: Option<Permit>,
+    /// The region's name in `Tidegate-Home`.
+    pub(crate) home_name: http::HeaderValue,
+}
+
+/// Handles one request.
+pub(crate) async fn handle(
+    client: Rc<Client>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let began = clock::now();
+    let active = Active::new(&client.pace);
+    let present = Present::scan(request.headers());
+    let upgrade = present.upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
+    let journey = Journey { head, body, present, upgrade, active };
+    if journey.head.uri.path() == HEALTH_PATH {
+        return Ok(health(&client, journey.active));
+    }
+    let mut response = match facts::read(&client, &journey.head, &present) {
+        Ok(arrival) => travel(&client, journey, arrival, began).await,
+        Err(reason) => {
+            let home = client.worker.with_policy(|policy, _| policy.own);
+            let told = Told::new(&client, client.address, &journey.head, began, true);
+            refuse(&client, journey, home, reason, told)
+        }
+    };
+    if client.worker.draining.get() && journey_is_http1(&response) {
+        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+fn journey_is_http1(response: &Response<ResponseBody>) -> bool {
+    response.version() != http::Version::HTTP_2 && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn health(client: &Client, active: Active) -> Response<ResponseBody> {
+    let draining = client.worker.draining.get();
+    client.worker.with_policy(|policy, _| {
+        let name = policy.regions[policy.own].name.to_str().unwrap_or_default();
+        respond::health(name, policy.failover[policy.own], draining, active)
+    })
+}
+
+async fn travel(
+    client: &Rc<Client>,
+    mut journey: Journey,
+    arrival: Arrival,
+    began: Tick,
+) -> Response<ResponseBody> {
+    let plan = match plan(client, &journey.head, arrival, began) {
+        Ok(plan) => plan,
+        Err((reason, home)) => {
+            let told = Told::new(client, arrival.client, &journey.head, began, true);
+            return refuse(client, journey, home, reason, told);
+        }
+    };
+    let told = Told::new(client, arrival.client, &journey.head, began, false);
+    if matches!(plan.decision.route, RouteKind::Local | RouteKind::Isthmus) {
+        carry::prepare(client, &mut journey, &plan);
+    }
+    match plan.decision.route {
+        RouteKind::Local => local(client, journey, plan, told).await,
+        RouteKind::Isthmus => isthmus(client, journey, plan, told).await,
+        RouteKind::Redirect => redirect(client, journey, &plan, told),
+        RouteKind::Shed => refuse(client, journey, plan.decision.home, plan.decision.reason, told),
+    }
+}
+
+/// Decides and asks the ceilings; a refusal comes with the client's home.
+fn plan(client: &Client, head: &Parts, arrival: Arrival, now: Tick) -> Result<Plan, (Reason, RegionId)> {
+    client.worker.with_policy(|policy, live| {
+        let facts = arrival.facts(&head.method, head.uri.path(), &head.headers);
+        let decision = route::route(&facts, policy, live);
+        if decision.home != policy.own {
+            client.worker.stats.misrouted(decision.home);
+        }
+        let permit = match decision.route {
+            RouteKind::Shed => return Err((decision.reason, decision.home)),
+            RouteKind::Redirect => None,
+            RouteKind::Local | RouteKind::Isthmus => {
+                let class =
+                    if policy.priorities.is_empty() { Class::Degraded } else { route::class(&facts, policy) };
+                Some(admit(client, policy, &arrival, decision, class, now)?)
+            }
+        };
+        let home_name = policy.regions[decision.home].name.clone();
+        Ok(Plan { arrival, decision, permit, home_name })
+    })
+}
+
+fn admit(
+    client: &Client,
+    policy: &Policy,
+    arrival: &Arrival,
+    decision: Decision,
+    class: Class,
+    now: Tick,
+) -> Result<Permit, (Reason, RegionId)> {
+    let user =
+        if policy.priorities.is_empty() { 0.0 } else { priority::place(tell::hash_of(arrival.client)) };
+    let asking = Asking { class, user, always: decision.list == List::Allow };
+    match policy.ceilings[decision.home].admit(asking, now) {
+        Ok(admitted) => {
+            if let Some(observed) = admitted.observed {
+                client.worker.stats.observed(decision.home, observed.reason);
+                tell::observed(client, arrival.client, decision.home, observed.reason, now);
+            }
+            Ok(admitted.permit)
+        }
+        Err(refused) => Err((refused.reason, decision.home)),
+    }
+}
+
+async fn local(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) -> Response<ResponseBody> {
+    let (home, reason) = (plan.decision.home, plan.decision.reason);
+    match carry::local(client, journey, plan).await {
+        Ok(response) => told.answered(client, Outcome { route: RouteKind::Local, reason, home }, response),
+        Err((failed, wants, active)) => {
+            let response = respond::refuse(failed, wants, &client.worker.dice, active);
+            told.answered(client, Outcome { route: RouteKind::Local, reason: failed, home }, response)
+        }
+    }
+}
+
+async fn isthmus(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) -> Response<ResponseBody> {
+    let (home, reason) = (plan.decision.home, plan.decision.reason);
+    let (journey, mut plan) = match carry::isthmus(client, journey, plan).await {
+        Ok(response) => {
+            return told.answered(client, Outcome { route: RouteKind::Isthmus, reason, home }, response);
+        }
+        Err(NotHome::Failed(failed, wants, active)) => {
+            let response = respond::refuse(failed, wants, &client.worker.dice, active);
+            let outcome = Outcome { route: RouteKind::Isthmus, reason: failed, home };
+            return told.answered(client, outcome, response);
+        }
+        Err(NotHome::NoEdge(back)) => *back,
+    };
+    plan.decision = client.worker.with_policy(|policy, _| {
+        let facts = plan.arrival.facts(&journey.head.method, journey.head.uri.path(), &journey.head.headers);
+        route::unreachable(plan.decision, &facts, policy)
+    });
+    match plan.decision.route {
+        RouteKind::Local => local(client, journey, plan, told).await,
+        RouteKind::Redirect => redirect(client, journey, &plan, told),
+        RouteKind::Isthmus | RouteKind::Shed => refuse(client, journey, home, Reason::Unreachable, told),
+    }
+}
+
+fn redirect(client: &Client, journey: Journey, plan: &Plan, told: Told) -> Response<ResponseBody> {
+    let Decision { home, reason, .. } = plan.decision;
+    let (status, location) = client.worker.with_policy(|policy, _| {
+        let public_url = policy.regions[home].public_url.as_deref().unwrap_or_default();
+        let from = policy.regions[policy.own].name.to_str().unwrap_or_default();
+        (policy.redirect_status, target::location(public_url, path_and_query(&journey.head.uri), from))
+    });
+    let response = respond::redirect(status, &location, reason, journey.active);
+    told.answered(client, Outcome { route: RouteKind::Redirect, reason, home }, response)
+}
+
+fn refuse(
+    client: &Client,
+    journey: Journey,
+    home: RegionId,
+    reason: Reason,
+    told: Told,
+) -> Response<ResponseBody> {
+    client.worker.stats.shed(home, reason);
+    let response = respond::refuse(reason, journey.present.wants, &client.worker.dice, journey.active);
+    told.answered(client, Outcome { route: RouteKind::Shed, reason, home }, response)
+}
+
+/// Path and query as sent; `/` where the target is not a path.
+pub(crate) fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+}

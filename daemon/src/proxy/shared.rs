@@ -1,0 +1,125 @@
+//! What all workers share, and what each worker has for itself. Never serves a request.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
+
+use arc_swap::{ArcSwap, Cache};
+use slab::Slab;
+use tokio::sync::broadcast;
+
+use super::clock::Dice;
+use super::pool::Pool;
+use super::sample::Sampler;
+use super::stats::WorkerStats;
+use super::topology::{Topology, UpstreamNet};
+use crate::config::types::{AccessLog, Listener};
+use crate::decide::event::Event;
+use crate::decide::policy::Policy;
+use crate::decide::retry::Budget;
+use crate::decide::route::Live;
+
+/// Snapshots and names that every worker reads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Compiled by `app`.
+    pub(crate) policy: Arc<ArcSwap<Policy>>,
+    /// Kept by the probes.
+    pub(crate) live: Arc<ArcSwap<Live>>,
+    /// Changes with the configuration.
+    pub(crate) topology: Arc<ArcSwap<Topology>>,
+    /// Samples of what happens.
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
+    /// This edge in `Via`.
+    pub(crate) pseudonym: String,
+    /// Which requests are logged.
+    pub(crate) access: AccessLog,
+    /// No new work: responses close their connections, health says so.
+    pub(crate) draining: AtomicBool,
+}
+
+/// One worker: a thread with its own runtime, connections and counters.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) dice: Dice,
+    pub(crate) sampler: Sampler,
+    /// Tasks of the open connections: woken to drain.
+    pub(crate) connections: RefCell<Slab<Waker>>,
+    /// Their way out: no more requests after the present one.
+    pub(crate) draining: Cell<bool>,
+    policy: RefCell<Cache<Arc<ArcSwap<Policy>>, Arc<Policy>>>,
+    live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
+    topology: RefCell<Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+        let policy = RefCell::new(Cache::new(Arc::clone(&shared.policy)));
+        let live = RefCell::new(Cache::new(Arc::clone(&shared.live)));
+        let topology = RefCell::new(Cache::new(Arc::clone(&shared.topology)));
+        Rc::new(Self {
+            stats,
+            pool: Rc::default(),
+            dice: Dice::new(),
+            sampler: Sampler::default(),
+            connections: RefCell::default(),
+            draining: Cell::new(false),
+            policy,
+            live,
+            topology,
+            shared,
+        })
+    }
+
+    /// Reads the policy of this instant, with what is known of the other regions.
+    pub(crate) fn with_policy<T>(&self, read: impl FnOnce(&Policy, &Live) -> T) -> T {
+        read(self.policy.borrow_mut().load(), self.live.borrow_mut().load())
+    }
+
+    /// Reads the endpoints and edges of this instant.
+    pub(crate) fn with_topology<T>(&self, read: impl FnOnce(&Topology) -> T) -> T {
+        read(self.topology.borrow_mut().load())
+    }
+
+    /// Wakes every connection of this worker.
+    pub(crate) fn wake_all(&self) {
+        self.connections.borrow().iter().for_each(|(_, waker)| waker.wake_by_ref());
+    }
+}
+
+/// A listener as one worker sees it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// As configured.
+    pub(crate) spec: Listener,
+    /// Where its requests go; changes with the configuration.
+    pub(crate) upstream: RefCell<Arc<UpstreamNet>>,
+    /// Retries that its requests may still make.
+    pub(crate) budget: Budget,
+    /// Connections open through it, from all workers.
+    pub(crate) open: Arc<AtomicUsize>,
+}
+
+/// One connection through a listener; dropped with it.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<AtomicUsize>);
+
+impl Door {
+    /// Counts one connection, unless there are `max_connections` already.
+    pub(crate) fn enter(&self) -> Option<Open> {
+        let most = self.spec.limits.max_connections;
+        let add = |open: usize| (open < most).then_some(open + 1);
+        self.open.fetch_update(Relaxed, Relaxed, add).ok().map(|_| Open(Arc::clone(&self.open)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,60 @@
+//! Bytes both ways after an upgrade (WebSocket and others). Never looks at them.
+
+use http::{Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::body::ResponseBody;
+use super::headers;
+use super::meter::Active;
+use super::pool::Lease;
+use super::topology::InFlight;
+use crate::decide::admission::Permit;
+use crate::decide::reason::Reason;
+
+/// What a tunnel holds while it is open.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) permit: Option<Permit>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) active: Active,
+    pub(crate) lease: Lease,
+}
+
+/// Passes `101 Switching Protocols` on and joins both streams. An upstream that switches unasked is answered for with 502.
+pub(crate) fn open(
+    mut upstream: Response<Incoming>,
+    client: Option<OnUpgrade>,
+    ends: Ends,
+) -> Response<ResponseBody> {
+    let Some(client) = client else { return unasked(ends.active) };
+    let protocol = headers::upgrade(upstream.headers());
+    let far = hyper::upgrade::on(&mut upstream);
+    headers::strip_hop_by_hop_response(upstream.headers_mut());
+    if let Some(protocol) = protocol {
+        headers::set_upgrade(upstream.headers_mut(), protocol);
+    }
+    tokio::task::spawn_local(join(client, far, ends));
+    let (mut head, _) = upstream.into_parts();
+    head.version = Version::HTTP_11;
+    Response::from_parts(head, ResponseBody::Own { text: None, active: None })
+}
+
+async fn join(client: OnUpgrade, far: OnUpgrade, ends: Ends) {
+    let Ok((client, far)) = tokio::try_join!(client, far) else { return };
+    let (mut client, mut far) = (TokioIo::new(client), TokioIo::new(far));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut far).await {
+        tracing::debug!(%error, "tunnel ended");
+    }
+    let Ends { permit, in_flight, active, lease } = ends;
+    drop((permit, in_flight, active, lease));
+}
+
+fn unasked(active: Active) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::own(bytes::Bytes::new(), active));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    let reason = http::HeaderValue::from_static(Reason::UpstreamReset.name());
+    response.headers_mut().insert(headers::REASON, reason);
+    response
+}
