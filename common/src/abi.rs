@@ -14,6 +14,8 @@ pub const SLOTS: usize = 256;
 pub const EVERYONE: u8 = 0;
 /// Sets of limits; one is active while the other is written.
 pub const BANKS: usize = 2;
+/// How long the bank that was active is left alone after a flip, in nanoseconds: two ticks of the slowest timer.
+pub const BANK_REST_NS: u64 = 20_000_000;
 /// Ways a slot is limited, in this order: connections, packets, bytes.
 pub const MEASURES: usize = 3;
 /// Entries of the counters' map: one for each reason and home.
@@ -43,12 +45,15 @@ impl Page {
 pub struct Control {
     /// [`ABI_VERSION`] of who made the shared maps; 0 in maps that nobody has filled yet.
     pub abi: u64,
-    /// Active bank of `LIMITS`: 0 or 1.
+    /// Active bank of `LIMITS`: 0 or 1. Each CPU looks once in a timer tick: after a flip, the bank that was active
+    /// must stay as it is for [`BANK_REST_NS`].
     pub bank: u64,
     /// CLOCK_MONOTONIC nanoseconds after which everything passes; 0 has always passed.
     pub deadline_ns: u64,
+    /// Bit `n & 63` of word `n >> 6`: slot `n` of the active bank has any limit ([`SlotLimits::limited`] is not zero).
+    pub limited: [u64; 4],
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: u64,
 }
 
 /// One limit of one slot.
@@ -135,12 +140,22 @@ pub const fn counter_index(reason: u8, home: u8) -> u32 {
     ((reason as u32) << 8) | home as u32
 }
 
-/// Value of `SAMPLER` on each CPU: when it last gave an event, and how many it kept to itself since.
+/// Value of `TICK` on each CPU: clock and control, read once for each timer tick, and when this CPU last gave an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Sampler {
-    /// Coarse CLOCK_MONOTONIC nanoseconds of the last event.
-    pub last_ns: u64,
+pub struct Tick {
+    /// Jiffies at which the clock was read.
+    pub jiffies: u64,
+    /// Coarse CLOCK_MONOTONIC nanoseconds then.
+    pub coarse_ns: u64,
+    /// 1: the lease had ended.
+    pub expired: u32,
+    /// Active bank.
+    pub bank: u32,
+    /// [`Control::limited`].
+    pub limited: [u64; 4],
+    /// The same at the last event.
+    pub last_event_ns: u64,
     /// Shed frames since that gave no event.
     pub suppressed: u64,
 }

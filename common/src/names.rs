@@ -34,8 +34,8 @@ pub const GROUPS: &str = "GROUPS";
 pub const NODES: &str = "NODES";
 /// [`abi::Leaf`]s.
 pub const LEAVES: &str = "LEAVES";
-/// When this CPU last gave an event: [`abi::Sampler`].
-pub const SAMPLER: &str = "SAMPLER";
+/// This CPU's clock and when it last gave an event: [`abi::Tick`].
+pub const TICK: &str = "TICK";
 
 /// Global: [`abi::Settings`].
 pub const SETTINGS: &str = "SETTINGS";

@@ -26,6 +26,7 @@ pub fn object() -> Option<PathBuf> {
 pub struct Program {
     ebpf: Ebpf,
     bank: u64,
+    limited: [u64; 4],
 }
 
 impl Program {
@@ -52,7 +53,7 @@ impl Program {
         for name in [names::PROGRAM, names::EXPLAIN, names::BARE] {
             xdp(&mut ebpf, name)?.load()?;
         }
-        let mut program = Self { ebpf, bank: 0 };
+        let mut program = Self { ebpf, bank: 0, limited: [0; 4] };
         program.control(u64::MAX)?;
         Ok(program)
     }
@@ -63,6 +64,7 @@ impl Program {
     /// What the kernel says.
     pub fn set_limits(&mut self, limits: &Limits) -> Result<()> {
         self.bank ^= 1;
+        self.limited = limits.limited();
         let mut map = array::<{ size_of::<SlotLimits>() }>(&mut self.ebpf, names::LIMITS)?;
         for (slot, limits) in limits.slots().iter().enumerate() {
             let index = u32::try_from(slot + SLOTS * usize::try_from(self.bank)?)?;
@@ -76,7 +78,13 @@ impl Program {
     /// # Errors
     /// What the kernel says.
     pub fn control(&mut self, deadline_ns: u64) -> Result<()> {
-        let control = Control { abi: ABI_VERSION.into(), bank: self.bank, deadline_ns, ..Control::default() };
+        let control = Control {
+            abi: ABI_VERSION.into(),
+            bank: self.bank,
+            deadline_ns,
+            limited: self.limited,
+            reserved: 0,
+        };
         let mut map = array::<{ size_of::<Control>() }>(&mut self.ebpf, names::CONTROL)?;
         map.set(0, <[u8; size_of::<Control>()]>::try_from(control.as_bytes())?, 0)?;
         Ok(())

@@ -7,12 +7,12 @@ use tidegate_common::source::{self, Tables};
 use tidegate_common::verdict::{Outcome, Reason};
 
 use crate::frame::Frame;
-use crate::parse::{Flow, Kind, parse};
+use crate::parse::{Flow, Kind, parse, parse_common};
 
 /// All that a judgement reads besides the frame.
 pub trait Environment: Tables {
-    /// See [`Slot`].
-    type Slot: Slot;
+    /// See [`Tick`].
+    type Tick: Tick;
 
     /// Whether this host has the IPv4 address.
     fn is_local4(&self, address: u32) -> bool;
@@ -22,12 +22,21 @@ pub trait Environment: Tables {
     fn is_listed(&self, port: u16) -> bool;
     /// What a class of sources means.
     fn class(&self, class: u32) -> Class;
-    /// CLOCK_MONOTONIC as of the last timer tick.
+    /// What holds at this tick of the timer; `None` is never the case in a loaded program.
+    fn tick(&self) -> Option<Self::Tick>;
+}
+
+/// What holds for all packets of one tick of the timer.
+pub trait Tick: Copy {
+    /// See [`Slot`].
+    type Slot: Slot;
+
+    /// CLOCK_MONOTONIC as of that tick.
     fn coarse_ns(&self) -> u64;
-    /// When the lease ends and which bank of limits is active; `None` is never the case in a loaded program.
-    fn control(&self) -> Option<(u64, u64)>;
-    /// The limits of a slot, in a bank of 0 or 1; `None` where nothing is limited.
-    fn slot(&self, bank: u32, slot: u32) -> Option<Self::Slot>;
+    /// Whether the lease has ended.
+    fn expired(&self) -> bool;
+    /// The limits of a slot; `None` where nothing is limited.
+    fn slot(&self, slot: u32) -> Option<Self::Slot>;
 }
 
 /// One slot's limits and this CPU's credits under them.
@@ -51,68 +60,69 @@ pub struct Need {
     pub coarse_ns: u64,
 }
 
-/// A judgement with what it was made of.
+/// The judgement of a flow that could be shed, with what it was made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// Verdict, reason, home.
     pub outcome: Outcome,
-    /// The flow; what is in it where the outcome is that there is none, says nothing.
+    /// The flow.
     pub flow: Flow,
-    /// Coarse time of the judgement; 0 where none was needed.
+    /// Coarse time of the judgement.
     pub coarse_ns: u64,
 }
 
 /// Judges a frame.
+///
+/// # Errors
+/// Why the frame is no concern of ceilings and lists, whatever its source: it passes.
 #[inline(always)]
-pub fn judge<F: Frame, E: Environment>(frame: &F, environment: &E) -> Judged {
+pub fn judge<F: Frame, E: Environment>(frame: &F, environment: &E) -> Result<Judged, Reason> {
     let mut flow = Flow::NONE;
-    let mut coarse_ns = 0;
-    let outcome = match parse(frame, &mut flow) {
-        Ok(()) => judge_flow(&flow, frame.bytes(), environment, &mut coarse_ns),
-        Err(reason) => Outcome::plain(reason),
+    if parse_common(frame, &mut flow) {
+        return judge_flow(flow, frame.bytes(), environment);
+    }
+    parse(frame, &mut flow)?;
+    judge_flow(flow, frame.bytes(), environment)
+}
+
+#[inline(always)]
+fn judge_flow<E: Environment>(flow: Flow, bytes: usize, environment: &E) -> Result<Judged, Reason> {
+    concerned(&flow, environment)?;
+    let Some(tick) = environment.tick().filter(|tick| !tick.expired()) else {
+        return Err(Reason::LeaseExpired);
     };
-    Judged { outcome, flow, coarse_ns }
+    let outcome = judge_source(&flow, bytes, environment, tick);
+    Ok(Judged { outcome, flow, coarse_ns: tick.coarse_ns() })
 }
 
+/// The outcome alone.
 #[inline(always)]
-fn judge_flow<E: Environment>(flow: &Flow, bytes: usize, environment: &E, coarse_ns: &mut u64) -> Outcome {
-    if let Some(reason) = not_concerned(flow, environment) {
-        return Outcome::plain(reason);
-    }
-    *coarse_ns = environment.coarse_ns();
-    match environment.control() {
-        Some((deadline_ns, bank)) if *coarse_ns < deadline_ns => {
-            judge_source(flow, bytes, environment, *coarse_ns, bank)
-        }
-        _ => Outcome::plain(Reason::LeaseExpired),
+pub fn outcome<F: Frame, E: Environment>(frame: &F, environment: &E) -> Outcome {
+    match judge(frame, environment) {
+        Ok(judged) => judged.outcome,
+        Err(reason) => Outcome::plain(reason),
     }
 }
 
-/// Why a flow can't be shed whatever its source.
+/// Whether a flow could be shed, whatever its source.
 #[inline(always)]
-fn not_concerned<E: Environment>(flow: &Flow, environment: &E) -> Option<Reason> {
+fn concerned<E: Environment>(flow: &Flow, environment: &E) -> Result<(), Reason> {
     let [high, low] = flow.destination;
     let local =
         if flow.version == 4 { environment.is_local4(low as u32) } else { environment.is_local6(high, low) };
     if !local {
-        Some(Reason::NotLocal)
+        Err(Reason::NotLocal)
     } else if flow.kind == Kind::LaterFragment {
-        Some(Reason::LaterFragment)
+        Err(Reason::LaterFragment)
     } else if !environment.is_listed(flow.port) {
-        Some(Reason::OtherPort)
+        Err(Reason::OtherPort)
     } else {
-        None
+        Ok(())
     }
 }
 
 #[inline(always)]
-fn judge_source<E: Environment>(
-    flow: &Flow,
-    bytes: usize,
-    environment: &E,
-    coarse_ns: u64,
-    bank: u64,
-) -> Outcome {
+fn judge_source<E: Environment>(flow: &Flow, bytes: usize, environment: &E, tick: E::Tick) -> Outcome {
     let [high, low] = flow.source;
     let class = if flow.version == 4 {
         source::class_of_v4(environment, low as u32)
@@ -125,10 +135,8 @@ fn judge_source<E: Environment>(
         LIST_ALLOW => plain(Reason::Allowed),
         LIST_DENY => plain(Reason::Denied),
         _ => {
-            let bank = bank as u32 & 1;
             let bytes = if bytes < MAX_NEED as usize { bytes as u32 } else { MAX_NEED };
-            let asked = Asked { kind: flow.kind, bytes, coarse_ns, bank };
-            ceilings(environment, home, asked)
+            ceilings(tick, home, Asked { kind: flow.kind, bytes, coarse_ns: tick.coarse_ns() })
         }
     }
 }
@@ -139,7 +147,6 @@ struct Asked {
     kind: Kind,
     bytes: u32,
     coarse_ns: u64,
-    bank: u32,
 }
 
 impl Asked {
@@ -173,13 +180,13 @@ impl Answer {
 }
 
 #[inline(always)]
-fn ceilings<E: Environment>(environment: &E, home: u8, asked: Asked) -> Outcome {
-    let region_slot = environment.slot(asked.bank, u32::from(home));
+fn ceilings<T: Tick>(tick: T, home: u8, asked: Asked) -> Outcome {
+    let region_slot = tick.slot(u32::from(home));
     let region = ask(region_slot, asked);
     if let Some(measure) = region.refused {
         return shed(home, Reason::RegionConnections, measure, region.reset, asked.kind);
     }
-    let everyone_slot = environment.slot(asked.bank, u32::from(EVERYONE));
+    let everyone_slot = tick.slot(u32::from(EVERYONE));
     let everyone = ask(everyone_slot, asked);
     if let Some(measure) = everyone.refused {
         return shed(home, Reason::EveryoneConnections, measure, everyone.reset, asked.kind);

@@ -83,7 +83,8 @@ const AUTHENTICATION: u8 = 51;
 const ICMPV6: u8 = 58;
 const DESTINATION_OPTIONS: u8 = 60;
 
-const TCP_FIN_SYN_RST_ACK: u16 = 0x17;
+/// SYN, RST and ACK.
+const TCP_FLAGS: u16 = 0x16;
 const TCP_SYN: u16 = 0x02;
 const TCP_RST: u16 = 0x04;
 const TCP_ACK: u16 = 0x10;
@@ -100,6 +101,50 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
         ETHERTYPE_IPV6 => ipv6(frame, network, flow),
         _ => Err(Reason::NotIp),
     }
+}
+
+/// The same as [`parse`] for the most common frame by far (no tag, IPv4 without options, whole, TCP or UDP, at least 54 bytes) in a
+/// third of the steps; `false` for all other frames, of which it says nothing.
+#[inline(always)]
+pub fn parse_common<F: Frame>(frame: &F, flow: &mut Flow) -> bool {
+    let Some(header) = frame.window::<54>(0) else {
+        return false;
+    };
+    // Ethertype, version and header length, type of service, total length, identification.
+    let start = header.u64(12);
+    // Fragment, time to live, protocol, checksum, half of the source.
+    let middle = header.u64(20);
+    let total = start >> 16 & 0xffff;
+    let is_plain = start & 0xffff_ff00_0000_0000 == 0x0800_4500_0000_0000 && middle & 0x3fff << 48 == 0;
+    if !is_plain || 14 + total > frame.bytes() as u64 {
+        return false;
+    }
+    let protocol = (middle >> 32) as u8;
+    let kind = if protocol == TCP {
+        let offset_and_flags = header.u16(46);
+        let end = 20 + u64::from(offset_and_flags >> 12) * 4;
+        if end < 40 || end > total {
+            return false;
+        }
+        kind(offset_and_flags & TCP_FLAGS, true)
+    } else if protocol == UDP && total >= 28 {
+        Kind::Ongoing
+    } else {
+        return false;
+    };
+    let addresses = header.u64(26);
+    *flow = Flow {
+        source: [0, addresses >> 32],
+        destination: [0, addresses & 0xffff_ffff],
+        network: 14,
+        transport: 34,
+        end: 14 + total as u32,
+        port: header.u16(36),
+        version: 4,
+        protocol,
+        kind,
+    };
+    true
 }
 
 #[inline(always)]
@@ -267,7 +312,7 @@ fn tcp<F: Frame>(frame: &F, payload: Payload) -> Result<(u16, Kind), Reason> {
     if header_bytes < 20 || whole && header_bytes > bytes {
         return Err(Reason::Malformed);
     }
-    Ok((header.u16(2), kind(offset_and_flags & TCP_FIN_SYN_RST_ACK, whole)))
+    Ok((header.u16(2), kind(offset_and_flags & TCP_FLAGS, whole)))
 }
 
 #[inline(always)]

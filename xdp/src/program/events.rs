@@ -12,21 +12,21 @@ use crate::packet::Packet;
 /// Gives a sample, or counts that it did not.
 #[inline(always)]
 pub(crate) fn sample(judged: &Judged, packet: &Packet) {
-    let Some(sampler) = maps::sampler() else {
+    let Some(tick) = maps::tick() else {
         return;
     };
     // SAFETY: a value of a per-CPU map that only this CPU uses.
-    let sampler = unsafe { &mut *sampler };
-    if sampler.last_ns == judged.coarse_ns {
-        sampler.suppressed += 1;
+    let tick = unsafe { &mut *tick };
+    if tick.last_event_ns == judged.coarse_ns {
+        tick.suppressed += 1;
         return;
     }
-    sampler.last_ns = judged.coarse_ns;
-    let suppressed = sampler.suppressed;
+    tick.last_event_ns = judged.coarse_ns;
+    let suppressed = tick.suppressed;
     if send(judged, packet.bytes() as u32, suppressed) {
-        sampler.suppressed = 0;
+        tick.suppressed = 0;
     } else {
-        sampler.suppressed = suppressed + 1;
+        tick.suppressed = suppressed + 1;
     }
 }
 

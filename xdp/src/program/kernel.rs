@@ -1,13 +1,13 @@
 //! The judgement's environment in the kernel: [`Live`] takes credits, [`Peek`] only looks.
 
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
-use tidegate_common::abi::{Class, Leaf, Limit, MEASURES, Rank, SLOTS, SlotLimits, SlotStash, Stash};
+use tidegate_common::abi::{self, Class, Leaf, Limit, MEASURES, Rank, SLOTS, SlotLimits, SlotStash, Stash};
 use tidegate_common::ceiling::{self, Measure};
 use tidegate_common::local;
 use tidegate_common::source::{GROUPS_PER_PAGE, LEAVES_PER_PAGE, NODES_PER_PAGE, RANKS_PER_PAGE, Tables};
 use tidegate_xdp::buckets::{self, Level};
-use tidegate_xdp::judge::{Environment, Need, Slot};
+use tidegate_xdp::judge::{Environment, Need, Slot, Tick};
 
 use crate::maps::{self, Table};
 
@@ -63,11 +63,7 @@ impl<const LIVE: bool> Held<LIVE> {
     #[inline(always)]
     fn of(bank: u32, slot: u32) -> Option<Self> {
         let index = bank * SLOTS as u32 + slot;
-        let limits = maps::limits(index)?;
-        if limits.limited == 0 {
-            return None;
-        }
-        Some(Self { limits, stash: maps::stash(slot)?, index })
+        Some(Self { limits: maps::limits(index)?, stash: maps::stash(slot)?, index })
     }
 
     #[inline(always)]
@@ -159,6 +155,67 @@ extern "C" fn tidegate_peek(index: u32, measure: u32, units: u32) -> u32 {
     u32::from(buckets::peek(&terms.level, &terms.limit, units, terms.credits(), now_ns()))
 }
 
+/// Clock and control, read once for each tick of the timer: jiffies cost nothing (the verifier makes a load of the call), the
+/// clock alone would cost as much as the rest of a judgement. An explanation reads them anew.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<const LIVE: bool>(*mut abi::Tick);
+
+impl<const LIVE: bool> Moment<LIVE> {
+    #[inline(always)]
+    fn now() -> Option<Self> {
+        let tick = maps::tick()?;
+        // SAFETY: a helper without arguments, and a value of a per-CPU map that only this CPU uses.
+        unsafe {
+            let jiffies = bpf_jiffies64();
+            if (*tick).jiffies != jiffies || !LIVE {
+                refresh(&mut *tick, jiffies);
+            }
+        }
+        Some(Self(tick))
+    }
+}
+
+impl<const LIVE: bool> Tick for Moment<LIVE> {
+    type Slot = Held<LIVE>;
+
+    #[inline(always)]
+    fn coarse_ns(&self) -> u64 {
+        // SAFETY: as in `now`.
+        unsafe { (*self.0).coarse_ns }
+    }
+
+    #[inline(always)]
+    fn expired(&self) -> bool {
+        // SAFETY: as in `now`.
+        unsafe { (*self.0).expired != 0 }
+    }
+
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> Option<Held<LIVE>> {
+        // SAFETY: as in `now`; the place is at most the last of four.
+        let (word, bank) = unsafe {
+            let words = (&raw const (*self.0).limited).cast::<u64>();
+            (*words.add((slot >> 6 & 3) as usize), (*self.0).bank)
+        };
+        if word >> (slot & 63) & 1 == 0 { None } else { Held::of(bank, slot) }
+    }
+}
+
+/// Reads clock and control.
+#[inline(always)]
+fn refresh(tick: &mut abi::Tick, jiffies: u64) {
+    let Some(control) = maps::control() else {
+        return;
+    };
+    // SAFETY: a helper without arguments.
+    let coarse_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    tick.jiffies = jiffies;
+    tick.coarse_ns = coarse_ns;
+    tick.expired = u32::from(coarse_ns >= control.deadline_ns);
+    tick.bank = control.bank as u32 & 1;
+    tick.limited = control.limited;
+}
+
 #[inline(always)]
 fn now_ns() -> u64 {
     // SAFETY: a helper without arguments.
@@ -230,7 +287,7 @@ macro_rules! tables {
 macro_rules! environment {
     ($name:ident, $live:literal) => {
         impl Environment for $name {
-            type Slot = Held<$live>;
+            type Tick = Moment<$live>;
 
             #[inline(always)]
             fn is_local4(&self, address: u32) -> bool {
@@ -259,19 +316,8 @@ macro_rules! environment {
             }
 
             #[inline(always)]
-            fn coarse_ns(&self) -> u64 {
-                // SAFETY: a helper without arguments.
-                unsafe { bpf_ktime_get_coarse_ns() }
-            }
-
-            #[inline(always)]
-            fn control(&self) -> Option<(u64, u64)> {
-                maps::control().map(|control| (control.deadline_ns, control.bank))
-            }
-
-            #[inline(always)]
-            fn slot(&self, bank: u32, slot: u32) -> Option<Held<$live>> {
-                Held::of(bank, slot)
+            fn tick(&self) -> Option<Moment<$live>> {
+                Moment::now()
             }
         }
     };

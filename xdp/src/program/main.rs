@@ -19,8 +19,8 @@ mod packet;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_common::verdict::Verdict;
-use tidegate_xdp::judge::judge;
+use tidegate_common::verdict::{Outcome, Verdict};
+use tidegate_xdp::judge::{judge, outcome};
 
 use kernel::{Live, Peek};
 use packet::Packet;
@@ -29,7 +29,13 @@ use packet::Packet;
 #[xdp]
 fn tidegate(ctx: XdpContext) -> u32 {
     let packet = Packet::of(&ctx);
-    let judged = judge(&packet, &Live);
+    let judged = match judge(&packet, &Live) {
+        Ok(judged) => judged,
+        Err(reason) => {
+            maps::count(Outcome::plain(reason), &packet);
+            return XDP_PASS;
+        }
+    };
     maps::count(judged.outcome, &packet);
     if judged.outcome.reason.is_observed() {
         events::sample(&judged, &packet);
@@ -47,7 +53,7 @@ fn tidegate(ctx: XdpContext) -> u32 {
 /// The same judgement, nothing spent, counted or sent; returns the encoded outcome. Only for test runs.
 #[xdp]
 fn tidegate_explain(ctx: XdpContext) -> u32 {
-    judge(&Packet::of(&ctx), &Peek).outcome.encode()
+    outcome(&Packet::of(&ctx), &Peek).encode()
 }
 
 /// The floor of measurements.

@@ -3,8 +3,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 use tidegate_common::abi::{
-    self, Class, Control, Counter, LOCAL_SLOTS, MAX_LOCALS, PAGE_BYTES, Page, Sampler, Settings, SlotBuckets,
-    SlotLimits, SlotStash,
+    self, Class, Control, Counter, LOCAL_SLOTS, MAX_LOCALS, PAGE_BYTES, Page, Settings, SlotBuckets,
+    SlotLimits, SlotStash, Tick,
 };
 use tidegate_common::verdict::Outcome;
 use tidegate_xdp::frame::Frame;
@@ -35,7 +35,7 @@ static NODES: Array<Page> = Array::with_max_entries(1, 0);
 #[map]
 static LEAVES: Array<Page> = Array::with_max_entries(1, 0);
 #[map]
-static SAMPLER: PerCpuArray<Sampler> = PerCpuArray::with_max_entries(1, 0);
+static TICK: PerCpuArray<Tick> = PerCpuArray::with_max_entries(1, 0);
 
 #[unsafe(no_mangle)]
 static SETTINGS: Settings =
@@ -138,8 +138,8 @@ pub(crate) fn stash(slot: u32) -> Option<*mut SlotStash> {
 }
 
 #[inline(always)]
-pub(crate) fn sampler() -> Option<*mut Sampler> {
-    SAMPLER.get_ptr_mut(0)
+pub(crate) fn tick() -> Option<*mut Tick> {
+    TICK.get_ptr_mut(0)
 }
 
 #[inline(always)]

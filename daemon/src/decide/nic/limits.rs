@@ -61,6 +61,16 @@ impl Limits {
         &self.0
     }
 
+    /// The words of [`tidegate_common::abi::Control::limited`] that go with this bank.
+    #[must_use]
+    pub fn limited(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        for (index, _) in self.0.iter().enumerate().filter(|(_, slot)| slot.limited != 0) {
+            words[index >> 6] |= 1 << (index & 63);
+        }
+        words
+    }
+
     /// Carries generations on from `previous`.
     fn follow(&mut self, previous: &Self) {
         for (slot, old) in self.0.iter_mut().zip(&previous.0) {
@@ -122,6 +132,7 @@ mod tests {
         let slot = limits.slots()[4];
         assert_eq!((slot.limited, slot.observed, slot.reset), (0b011, 0b010, 0b001));
         assert_eq!(limits.slots()[0], SlotLimits::default());
+        assert_eq!(limits.limited(), [0b1_0000, 0, 0, 0]);
     }
 
     #[test]
