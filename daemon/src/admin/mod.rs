@@ -13,6 +13,7 @@ mod show_config;
 mod show_relay;
 mod store;
 mod stream;
+pub mod top;
 pub mod wire;
 
 pub use desk::{Ask, Desk};
