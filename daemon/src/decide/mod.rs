@@ -1,5 +1,6 @@
 //! Decisions: pure functions of values and `now`. No socket, clock, map, lock, log or randomness in here.
 
+pub mod adaptive;
 pub mod admission;
 pub mod client;
 pub mod event;
