@@ -245,6 +245,7 @@ fn answer(reader: &mut impl Read, writer: &mut impl Write, seen: &Seen, name: &s
         }
         _ => {
             if let ("sleep", Some(millis)) = (kind, number) {
+                // tidy: sleep because the case asks for a slow origin.
                 std::thread::sleep(Duration::from_millis(millis));
             }
             write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nX-Origin: {name}\r\n\r\n", text.len())?;

@@ -3,6 +3,7 @@
 use super::fault::{At, Faults, Wrong};
 use super::key::{Key, Presence};
 use super::node::{Node, Table, Value, describe, join, parse_value, quote};
+use crate::decide::nearest::nearest;
 
 /// A table being read.
 pub(super) struct Cursor<'a> {
@@ -219,14 +220,4 @@ impl<'a> Cursor<'a> {
 fn quote_key(key: &str) -> String {
     let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if plain { key.to_owned() } else { quote(key) }
-}
-
-/// The name that `text` was probably meant to be.
-pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let short: String = text.chars().take(64).collect();
-    names
-        .map(|name| (strsim::damerau_levenshtein(&short.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len().max(short.len()) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use http::Uri;
 use ipnet::IpNet;
 
-use super::cursor::nearest;
 use super::fault::Wrong;
 use super::node::{Node, Value, describe, quote};
 use super::units;
+use crate::decide::nearest::nearest;
 
 /// Any text.
 pub(super) fn text(node: &Node) -> Result<String, Wrong> {

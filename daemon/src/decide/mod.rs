@@ -8,6 +8,7 @@ pub mod geo;
 pub mod home;
 pub mod inforce;
 pub mod measure;
+pub(crate) mod nearest;
 pub mod nic;
 pub mod overrides;
 pub mod pin;

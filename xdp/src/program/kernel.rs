@@ -293,6 +293,7 @@ macro_rules! environment {
             fn is_local4(&self, address: u32) -> bool {
                 // SAFETY: fields of a global.
                 let seed = maps::setting(|settings| unsafe { &raw const (*settings).local4_seed });
+                // SAFETY: fields of a global.
                 let mask = maps::setting(|settings| unsafe { &raw const (*settings).local4_mask });
                 maps::local4(local::slot4(address, seed, mask)) == address
             }
@@ -301,6 +302,7 @@ macro_rules! environment {
             fn is_local6(&self, high: u64, low: u64) -> bool {
                 // SAFETY: fields of a global.
                 let seed = maps::setting(|settings| unsafe { &raw const (*settings).local6_seed });
+                // SAFETY: fields of a global.
                 let mask = maps::setting(|settings| unsafe { &raw const (*settings).local6_mask });
                 maps::local6(local::slot6(high, low, seed, mask)) == [high, low]
             }

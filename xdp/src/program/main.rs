@@ -27,6 +27,7 @@ use packet::Packet;
 
 /// Judges, counts, acts.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn tidegate(ctx: XdpContext) -> u32 {
     let packet = Packet::of(&ctx);
     let judged = match judge(&packet, &Live) {
@@ -52,6 +53,7 @@ fn tidegate(ctx: XdpContext) -> u32 {
 
 /// The same judgement, nothing spent, counted or sent; returns the encoded outcome. Only for test runs.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn tidegate_explain(ctx: XdpContext) -> u32 {
     outcome(&Packet::of(&ctx), &Peek).encode()
 }

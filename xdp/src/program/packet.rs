@@ -65,7 +65,7 @@ fn opaque(number: usize) -> usize {
     let mut number = number;
     // SAFETY: moves a register to itself. (No instruction at all would make two line records for one place, which the kernel refuses.)
     unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags))
-    };
+        core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+    }
     number
 }

@@ -2,10 +2,10 @@
 
 use super::{CeilingKey, ListKind, Order, Overrides, Setting, Slot};
 use crate::config::Config;
-use crate::config::cursor::nearest;
 use crate::config::types::Ceiling;
 use crate::decide::inforce::InForce;
 use crate::decide::measure::Measure;
+use crate::decide::nearest::nearest;
 use crate::decide::verb::{Refusal, RefusalKind};
 
 /// Checks an order against what is, and fills in where its ramps begin. Also returns what the operator should know.
