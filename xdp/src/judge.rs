@@ -24,6 +24,8 @@ pub trait Environment: Tables {
     fn class(&self, class: u32) -> Class;
     /// What holds at this tick of the timer; `None` is never the case in a loaded program.
     fn tick(&self) -> Option<Self::Tick>;
+    /// [`ceilings`] at `tick`; the kernel puts a call between.
+    fn ceilings(&self, tick: Self::Tick, home: u8, asked: Asked) -> Answer;
 }
 
 /// What holds for all packets of one tick of the timer.
@@ -35,6 +37,8 @@ pub trait Tick: Copy {
     fn coarse_ns(&self) -> u64;
     /// Whether the lease has ended.
     fn expired(&self) -> bool;
+    /// Whether a slot has limits.
+    fn is_limited(&self, slot: u32) -> bool;
     /// The limits of a slot; `None` where nothing is limited.
     fn slot(&self, slot: u32) -> Option<Self::Slot>;
 }
@@ -136,24 +140,38 @@ fn judge_source<E: Environment>(flow: &Flow, bytes: usize, environment: &E, tick
         LIST_DENY => plain(Reason::Denied),
         _ => {
             let bytes = if bytes < MAX_NEED as usize { bytes as u32 } else { MAX_NEED };
-            ceilings(tick, home, Asked { kind: flow.kind, bytes, coarse_ns: tick.coarse_ns() })
+            if !tick.is_limited(u32::from(home)) && !tick.is_limited(u32::from(EVERYONE)) {
+                return plain(Reason::Within);
+            }
+            let answer = environment.ceilings(tick, home, Asked { kind: flow.kind, bytes });
+            Outcome { reason: answer.reason, home, reset: answer.reset }
         }
     }
 }
 
 /// What is asked of the ceilings.
-#[derive(Clone, Copy)]
-struct Asked {
-    kind: Kind,
-    bytes: u32,
-    coarse_ns: u64,
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Whether it is a connection attempt.
+    pub kind: Kind,
+    /// Bytes of the frame, at most [`MAX_NEED`].
+    pub bytes: u32,
+}
+
+/// What the ceilings say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Why it passes or not.
+    pub reason: Reason,
+    /// Whether the refused SYN is to be answered.
+    pub reset: bool,
 }
 
 impl Asked {
     #[inline(always)]
-    fn need(&self, measure: Measure) -> Need {
+    fn need(&self, measure: Measure, coarse_ns: u64) -> Need {
         let units = if matches!(measure, Measure::Bytes) { self.bytes } else { 1 };
-        Need { measure, units, coarse_ns: self.coarse_ns }
+        Need { measure, units, coarse_ns }
     }
 
     #[inline(always)]
@@ -164,7 +182,7 @@ impl Asked {
 
 /// What the ceilings of one slot say.
 #[derive(Clone, Copy)]
-struct Answer {
+struct Part {
     /// Measures to spend.
     spend: u32,
     /// First measure that refused and only observes.
@@ -175,53 +193,55 @@ struct Answer {
     reset: u32,
 }
 
-impl Answer {
+impl Part {
     const NONE: Self = Self { spend: 0, observed: None, refused: None, reset: 0 };
 }
 
+/// The ceilings of the home region, then those for everyone; spends only if all admit.
 #[inline(always)]
-fn ceilings<T: Tick>(tick: T, home: u8, asked: Asked) -> Outcome {
+pub fn ceilings<T: Tick>(tick: T, home: u8, asked: Asked) -> Answer {
+    let coarse_ns = tick.coarse_ns();
     let region_slot = tick.slot(u32::from(home));
-    let region = ask(region_slot, asked);
+    let region = ask(region_slot, asked, coarse_ns);
     if let Some(measure) = region.refused {
-        return shed(home, Reason::RegionConnections, measure, region.reset, asked.kind);
+        return refusal(Reason::RegionConnections, measure, region.reset, asked.kind);
     }
     let everyone_slot = tick.slot(u32::from(EVERYONE));
-    let everyone = ask(everyone_slot, asked);
+    let everyone = ask(everyone_slot, asked, coarse_ns);
     if let Some(measure) = everyone.refused {
-        return shed(home, Reason::EveryoneConnections, measure, everyone.reset, asked.kind);
+        return refusal(Reason::EveryoneConnections, measure, everyone.reset, asked.kind);
     }
-    pay(region_slot, region.spend, asked);
-    pay(everyone_slot, everyone.spend, asked);
+    pay(region_slot, region.spend, asked, coarse_ns);
+    pay(everyone_slot, everyone.spend, asked, coarse_ns);
     let reason = match (region.observed, everyone.observed) {
         (Some(measure), _) => nth(Reason::ObservedRegionConnections, measure),
         (None, Some(measure)) => nth(Reason::ObservedEveryoneConnections, measure),
         (None, None) => Reason::Within,
     };
-    Outcome { reason, home, reset: false }
+    Answer { reason, reset: false }
 }
 
 /// Asks the ceilings of one slot, without spending. Not a loop: each measure's place is a constant for the verifier.
 #[inline(always)]
-fn ask<S: Slot>(slot: Option<S>, asked: Asked) -> Answer {
-    let mut answer = Answer::NONE;
+fn ask<S: Slot>(slot: Option<S>, asked: Asked, coarse_ns: u64) -> Part {
+    let mut part = Part::NONE;
     if let Some(slot) = slot {
-        answer.add(slot, Measure::Connections, asked);
-        answer.add(slot, Measure::Packets, asked);
-        answer.add(slot, Measure::Bytes, asked);
+        part.add(slot, Measure::Connections, asked, coarse_ns);
+        part.add(slot, Measure::Packets, asked, coarse_ns);
+        part.add(slot, Measure::Bytes, asked, coarse_ns);
     }
-    answer
+    part
 }
 
-impl Answer {
+impl Part {
     #[inline(always)]
-    fn add<S: Slot>(&mut self, slot: S, measure: Measure, asked: Asked) {
+    fn add<S: Slot>(&mut self, slot: S, measure: Measure, asked: Asked, coarse_ns: u64) {
         let bit = measure.bit();
         let limits = slot.limits();
         if self.refused.is_some() || limits.limited & bit == 0 || !asked.concerns(measure) {
             return;
         }
-        if slot.secure(asked.need(measure)) {
+        if slot.secure(asked.need(measure, coarse_ns)) {
             self.spend |= bit;
         } else if limits.observed & bit == 0 {
             self.refused = Some(measure);
@@ -233,24 +253,24 @@ impl Answer {
 }
 
 #[inline(always)]
-fn pay<S: Slot>(slot: Option<S>, spend: u32, asked: Asked) {
+fn pay<S: Slot>(slot: Option<S>, spend: u32, asked: Asked, coarse_ns: u64) {
     if let Some(slot) = slot {
-        pay_one(slot, Measure::Connections, spend, asked);
-        pay_one(slot, Measure::Packets, spend, asked);
-        pay_one(slot, Measure::Bytes, spend, asked);
+        pay_one(slot, Measure::Connections, spend, asked, coarse_ns);
+        pay_one(slot, Measure::Packets, spend, asked, coarse_ns);
+        pay_one(slot, Measure::Bytes, spend, asked, coarse_ns);
     }
 }
 
 #[inline(always)]
-fn pay_one<S: Slot>(slot: S, measure: Measure, spend: u32, asked: Asked) {
+fn pay_one<S: Slot>(slot: S, measure: Measure, spend: u32, asked: Asked, coarse_ns: u64) {
     if spend & measure.bit() != 0 {
-        slot.spend(asked.need(measure));
+        slot.spend(asked.need(measure, coarse_ns));
     }
 }
 
 #[inline(always)]
-fn shed(home: u8, first: Reason, measure: Measure, reset: u32, kind: Kind) -> Outcome {
-    Outcome { reason: nth(first, measure), home, reset: reset != 0 && kind == Kind::Open }
+fn refusal(first: Reason, measure: Measure, reset: u32, kind: Kind) -> Answer {
+    Answer { reason: nth(first, measure), reset: reset != 0 && kind == Kind::Open }
 }
 
 /// The reason for `measure` in the row of three that starts with `first`.

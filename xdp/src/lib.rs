@@ -9,3 +9,4 @@ pub mod buckets;
 pub mod frame;
 pub mod judge;
 pub mod parse;
+pub mod reset;

@@ -63,6 +63,19 @@ pub enum Kind {
     LaterFragment = 3,
 }
 
+impl Kind {
+    /// The kind with this number; later fragments never get that far.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Ongoing,
+            1 => Self::Open,
+            _ => Self::Attempt,
+        }
+    }
+}
+
 /// IPv6 extension headers that are followed.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 /// VLAN tags that are followed.

@@ -6,8 +6,10 @@ use tidegate_common::abi::{self, Class, Leaf, Limit, MEASURES, Rank, SLOTS, Slot
 use tidegate_common::ceiling::{self, Measure};
 use tidegate_common::local;
 use tidegate_common::source::{GROUPS_PER_PAGE, LEAVES_PER_PAGE, NODES_PER_PAGE, RANKS_PER_PAGE, Tables};
+use tidegate_common::verdict::Reason;
 use tidegate_xdp::buckets::{self, Level};
-use tidegate_xdp::judge::{Environment, Need, Slot, Tick};
+use tidegate_xdp::judge::{self, Answer, Asked, Environment, Need, Slot, Tick};
+use tidegate_xdp::parse::Kind;
 
 use crate::maps::{self, Table};
 
@@ -131,8 +133,7 @@ impl Terms {
     }
 }
 
-/// Asks the shared level for at least `units`; whether this CPU holds them then. A global function with numbers for arguments:
-/// the verifier proves it once and not anew for each path that leads here.
+/// Asks the shared level for at least `units`; whether this CPU holds them then.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tidegate_lease(index: u32, measure: u32, units: u32, coarse_ns: u64) -> u32 {
@@ -191,14 +192,43 @@ impl<const LIVE: bool> Tick for Moment<LIVE> {
     }
 
     #[inline(always)]
-    fn slot(&self, slot: u32) -> Option<Held<LIVE>> {
+    fn is_limited(&self, slot: u32) -> bool {
         // SAFETY: as in `now`; the place is at most the last of four.
-        let (word, bank) = unsafe {
-            let words = (&raw const (*self.0).limited).cast::<u64>();
-            (*words.add((slot >> 6 & 3) as usize), (*self.0).bank)
-        };
-        if word >> (slot & 63) & 1 == 0 { None } else { Held::of(bank, slot) }
+        let word = unsafe { *(&raw const (*self.0).limited).cast::<u64>().add((slot >> 6 & 3) as usize) };
+        word >> (slot & 63) & 1 != 0
     }
+
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> Option<Held<LIVE>> {
+        // SAFETY: as in `now`.
+        let bank = unsafe { (*self.0).bank };
+        if self.is_limited(slot) { Held::of(bank, slot) } else { None }
+    }
+}
+
+/// Asks and pays all ceilings that apply: reason in bits 0 to 7, reset in bit 8. Global functions with numbers for arguments:
+/// the verifier proves them once and not anew for each path that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tidegate_ceilings(home: u32, kind: u32, bytes: u32) -> u32 {
+    encode::<true>(home, kind, bytes)
+}
+
+/// The same, without taking or spending.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tidegate_ceilings_peek(home: u32, kind: u32, bytes: u32) -> u32 {
+    encode::<false>(home, kind, bytes)
+}
+
+#[inline(always)]
+fn encode<const LIVE: bool>(home: u32, kind: u32, bytes: u32) -> u32 {
+    let Some(tick) = maps::tick() else {
+        return 0;
+    };
+    let asked = Asked { kind: Kind::from_number(kind), bytes };
+    let answer = judge::ceilings(Moment::<LIVE>(tick), home as u8, asked);
+    answer.reason as u32 | u32::from(answer.reset) << 8
 }
 
 /// Reads clock and control.
@@ -285,7 +315,7 @@ macro_rules! tables {
 }
 
 macro_rules! environment {
-    ($name:ident, $live:literal) => {
+    ($name:ident, $live:literal, $ceilings:ident) => {
         impl Environment for $name {
             type Tick = Moment<$live>;
 
@@ -321,11 +351,19 @@ macro_rules! environment {
             fn tick(&self) -> Option<Moment<$live>> {
                 Moment::now()
             }
+
+            #[inline(always)]
+            fn ceilings(&self, _tick: Moment<$live>, home: u8, asked: Asked) -> Answer {
+                let code = $ceilings(u32::from(home), asked.kind as u32, asked.bytes);
+                // A number that is no reason never comes back.
+                let reason = Reason::from_number(code as u8).unwrap_or(Reason::Within);
+                Answer { reason, reset: code >> 8 != 0 }
+            }
         }
     };
 }
 
 tables!(Live);
 tables!(Peek);
-environment!(Live, true);
-environment!(Peek, false);
+environment!(Live, true, tidegate_ceilings);
+environment!(Peek, false, tidegate_ceilings_peek);

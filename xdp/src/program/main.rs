@@ -15,6 +15,7 @@ mod events;
 mod kernel;
 mod maps;
 mod packet;
+mod reset;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
@@ -46,7 +47,7 @@ fn tidegate(ctx: XdpContext) -> u32 {
         Verdict::Pass => XDP_PASS,
         Verdict::Shed => {
             events::sample(&judged, &packet);
-            XDP_DROP
+            if judged.outcome.reset { reset::answer(&ctx, &judged.flow) } else { XDP_DROP }
         }
     }
 }

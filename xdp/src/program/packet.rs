@@ -18,6 +18,40 @@ impl Packet {
     }
 }
 
+impl Packet {
+    /// Writes words in network byte order; `None` when the packet ends before.
+    #[inline(always)]
+    pub(crate) fn write_words<const N: usize>(&self, offset: usize, words: [u32; N]) -> Option<()> {
+        let at = self.start + offset;
+        if at + N * 4 > opaque(self.end) {
+            return None;
+        }
+        for (index, word) in words.into_iter().enumerate() {
+            // SAFETY: checked above, and the verifier checks it again.
+            unsafe { *((at + index * 4) as *mut u32) = word.to_be() };
+        }
+        Some(())
+    }
+
+    /// Exchanges source and destination of the link-layer header; `None` when the packet is shorter.
+    #[inline(always)]
+    pub(crate) fn swap_hardware_addresses(&self) -> Option<()> {
+        if self.start + 12 > opaque(self.end) {
+            return None;
+        }
+        let word = |at: usize| (self.start + at) as *mut u16;
+        for at in [0, 2, 4] {
+            // SAFETY: checked above, and the verifier checks it again.
+            unsafe {
+                let (destination, source) = (*word(at), *word(at + 6));
+                *word(at) = source;
+                *word(at + 6) = destination;
+            }
+        }
+        Some(())
+    }
+}
+
 /// A checked pointer into the packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Checked(usize);
