@@ -14,6 +14,7 @@ pub mod overrides;
 pub mod pin;
 pub mod policy;
 pub mod priority;
+pub mod proxy_protocol;
 pub mod ramps;
 pub mod rates;
 pub mod reason;
