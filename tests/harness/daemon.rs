@@ -40,6 +40,11 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Uses another binary from the next start on.
+    pub fn use_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_path_buf();
+    }
+
     /// The same without starting it.
     ///
     /// # Errors

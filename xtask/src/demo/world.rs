@@ -2,7 +2,7 @@
 //! Never uses other addresses than those set aside for documentation (RFC 5737, RFC 3849).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tidegate_tests::daemon::Daemon;
@@ -78,8 +78,8 @@ impl World {
         tale.act("Two regions on this machine");
         let router = Netns::new("router")?;
         router.forward()?;
-        let eu = Region::build(&EU, "eu", &router)?;
-        let us = Region::build(&US, "us", &router)?;
+        let eu = Region::build(&EU, "eu", &router, &binary)?;
+        let us = Region::build(&US, "us", &router, &binary)?;
         tale.tell("eu-west-1: edge 203.0.113.2 (tidegate on eth0, nginx behind), clients 192.0.2.0/24");
         tale.tell("us-east-1: edge 203.0.113.6 (tidegate on eth0, nginx behind), clients 198.51.100.0/24");
         Ok(Self { eu, us, router, binary })
@@ -114,15 +114,16 @@ impl World {
 }
 
 impl Region {
-    fn build(plan: &'static Plan, label: &str, router: &Netns) -> Result<Self> {
+    fn build(plan: &'static Plan, label: &str, router: &Netns, binary: &Path) -> Result<Self> {
         let edge = Netns::new(&format!("{label}edge"))?;
         let client = Netns::new(&format!("{label}client"))?;
         let (to_edge, to_client) = (format!("{label}edge"), format!("{label}client"));
         join(router, &to_edge, &edge, plan.edge_gateway, plan.edge, 30)?;
         join(router, &to_client, &client, plan.client_gateway, plan.client, 24)?;
         let origin = Nginx::start(Some(&edge), "127.0.0.1:8080".parse()?, plan.region)?;
-        let daemon = Daemon::start(Some(&edge), plan.region, &configuration(plan))
-            .with_context(|| format!("starting tidegate in {}", plan.region))?;
+        let mut daemon = Daemon::prepare(Some(&edge), plan.region, &configuration(plan))?;
+        daemon.use_binary(binary);
+        daemon.run().with_context(|| format!("starting tidegate in {}", plan.region))?;
         Ok(Self { plan, daemon, _origin: origin, edge, client })
     }
 }
