@@ -1,0 +1,103 @@
+//! Puts what holds into force: the proxy's policy, the NIC's tables and limits. Decides nothing of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::core::Core;
+use super::error::RunError;
+use super::geo;
+use crate::decide::event::{CeilingMove, Cause, Failover, What};
+use crate::decide::inforce::InForce;
+use crate::decide::measure::Measure;
+use crate::decide::policy::Policy;
+use crate::decide::sources::SourceTables;
+
+/// What was worked out for the next step, before anything was changed.
+pub(super) struct Prepared {
+    pub(super) in_force: InForce,
+    /// New tables, where the lists differ.
+    pub(super) tables: Option<(Arc<SourceTables>, u64)>,
+}
+
+impl Core {
+    /// Works out what `in_force` needs; the slow part is done off the async threads.
+    pub(super) async fn prepare(&self, in_force: InForce) -> Result<Prepared, RunError> {
+        let same = in_force.allow == self.in_force.allow && in_force.deny == self.in_force.deny;
+        if same {
+            return Ok(Prepared { in_force, tables: None });
+        }
+        let (config, records) = (Arc::clone(&self.config), self.records.clone());
+        let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
+        let compiled =
+            tokio::task::spawn_blocking(move || geo::compile(&config, &records, &allow, &deny)).await;
+        let tables = compiled.map_err(|error| RunError::Runtime(std::io::Error::other(error)))??;
+        Ok(Prepared { in_force, tables: Some(tables) })
+    }
+
+    /// Puts it into force. What the NIC refuses is returned as text: the proxy enforces all the same.
+    pub(super) async fn put_in_force(&mut self, prepared: Prepared, cause: Cause, now: Timestamp) -> Vec<String> {
+        let before = std::mem::replace(&mut self.in_force, Arc::new(prepared.in_force));
+        let reload_nic = prepared.tables.is_some();
+        if let Some((tables, compile_ms)) = prepared.tables {
+            self.tables = tables;
+            self.records.summary.compile_ms = compile_ms;
+        }
+        let mut notes = Vec::new();
+        if let Err(error) = self.publish_policy() {
+            notes.push(error.to_string());
+        }
+        let nic = if reload_nic {
+            let applied = self.nic.apply(&self.config, &self.in_force, &self.tables).await;
+            applied.map(drop).map_err(|error| error.to_string())
+        } else {
+            self.nic.set_limits(&self.config, &self.in_force).await
+        };
+        if let Err(error) = nic {
+            tracing::error!(%error, "the NIC did not take the change; it goes on with what it had");
+            notes.push(format!("the NIC did not take the change: {error}"));
+        }
+        self.tell_differences(&before, cause, now);
+        notes
+    }
+
+    /// This host's addresses changed: the program is made for others.
+    pub(super) async fn addresses_changed(&mut self) {
+        match self.nic.apply(&self.config, &self.in_force, &self.tables).await {
+            Ok(_) => tracing::info!("local addresses changed: the NIC program follows"),
+            Err(error) => tracing::error!(%error, "local addresses changed, and the NIC program could not follow"),
+        }
+    }
+
+    /// Compiles and publishes the proxy's policy from what holds.
+    pub(super) fn publish_policy(&mut self) -> Result<(), RunError> {
+        let homes = Arc::clone(&self.tables) as Arc<dyn crate::decide::home::Homes>;
+        let policy =
+            Policy::compile(&self.config, &self.in_force, homes, &mut self.book, self.source.generation)?;
+        self.policy.store(Arc::new(policy));
+        Ok(())
+    }
+
+    fn tell_differences(&mut self, before: &InForce, cause: Cause, now: Timestamp) {
+        let here = Arc::clone(&self.in_force);
+        for (region, on) in here.failover.iter() {
+            if before.failover.get(region) != Some(on) {
+                self.tell(now, What::Failover(Failover { region, on: *on, cause, reason: None }));
+            }
+        }
+        // Ramps and schedules move limits several times per second: only what somebody did is told.
+        if cause == Cause::Clock {
+            return;
+        }
+        for ceiling in &here.ceilings {
+            let Some(old) = before.ceiling(&ceiling.name) else { continue };
+            for measure in Measure::ALL {
+                let (old, new) = (old.limits.get(&measure).copied(), ceiling.limits.get(&measure).copied());
+                if old != new {
+                    let ceiling = ceiling.name.clone();
+                    self.tell(now, What::Ceiling(CeilingMove { ceiling, measure, old, new, cause }));
+                }
+            }
+        }
+    }
+}

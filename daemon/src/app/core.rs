@@ -1,0 +1,69 @@
+//! The running daemon's state, owned by one task: everything that changes is changed here, one thing after the other. Decides nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use super::geo::Records;
+use super::nic::NicPart;
+use super::relay::RelayPart;
+use crate::admin::{Admin, Store};
+use crate::config::Config;
+use crate::decide::admission::Book;
+use crate::decide::event::{Event, What};
+use crate::decide::inforce::InForce;
+use crate::decide::overrides::Overrides;
+use crate::decide::policy::Policy;
+use crate::decide::ramps::Ramps;
+use crate::decide::rates::{Meter, Rates};
+use crate::decide::region::Regions;
+use crate::decide::sources::SourceTables;
+use crate::decide::view::ConfigSource;
+use crate::proxy::Proxy;
+
+/// Everything that runs.
+pub(super) struct Core {
+    /// The configuration's file.
+    pub(super) path: PathBuf,
+    pub(super) config: Arc<Config>,
+    pub(super) source: ConfigSource,
+    /// What is odd, from the start or the last reload.
+    pub(super) warnings: Vec<String>,
+    pub(super) started: Timestamp,
+    pub(super) steady: Instant,
+    pub(super) store: Arc<Store>,
+    pub(super) overrides: Arc<Overrides>,
+    pub(super) ramps: Ramps,
+    pub(super) in_force: Arc<InForce>,
+    pub(super) records: Records,
+    pub(super) tables: Arc<SourceTables>,
+    pub(super) policy: Arc<ArcSwap<Policy>>,
+    pub(super) book: Book,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) nic: NicPart,
+    pub(super) relay: RelayPart,
+    pub(super) admin: Arc<Admin>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) meter: Meter,
+    pub(super) rates: Arc<Rates>,
+    /// Failover as it was seen last, by whatever cause: its beginning starts ramps.
+    pub(super) failover: Regions<bool>,
+    /// The configuration before an unconfirmed reload, and when it comes back.
+    pub(super) rollback: Option<super::reload::Rollback>,
+}
+
+impl Core {
+    /// Tells everyone who listens; nobody may.
+    pub(super) fn tell(&self, now: Timestamp, what: What) {
+        _ = self.events.send(Arc::new(Event { at: now, what }));
+    }
+
+    /// Milliseconds of a clock that never goes back.
+    pub(super) fn steady_ms(&self) -> u64 {
+        u64::try_from(self.steady.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

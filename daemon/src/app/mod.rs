@@ -1,0 +1,40 @@
+//! Builds each part and joins them by channels and snapshots: configuration, state, geo tables, proxy, NIC, relay, admin.
+//! Decides nothing: what holds, what is refused and what a packet or request gets is `decide`'s.
+
+mod apply;
+mod change;
+mod core;
+mod desk;
+mod error;
+mod explain;
+mod frame;
+mod geo;
+mod logs;
+mod nic;
+mod notify;
+mod relay;
+mod reload;
+mod simulate;
+mod start;
+mod tick;
+
+use std::path::Path;
+
+pub use error::RunError;
+pub use logs::init as init_logs;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// It could not start; what was started is stopped again. The program on the interfaces, if one is there, goes on.
+pub fn run(path: &Path) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    let result = runtime.block_on(start::run(path));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}

@@ -1,0 +1,214 @@
+//! Reads the file again and puts it into force as a whole; a file with faults changes nothing. Decides no value.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::core::Core;
+use super::geo::{self, Records};
+use super::notify;
+use crate::config::{self, Config, LoadError, Loaded};
+use crate::decide::event::{Admin, Cause, What};
+use crate::decide::inforce::InForce;
+use crate::decide::overrides::Caller;
+use crate::decide::verb::{Refusal, RefusalKind, Reloaded};
+
+/// The configuration before an unconfirmed reload.
+pub(super) struct Rollback {
+    pub(super) deadline: Timestamp,
+    config: Arc<Config>,
+    files: Vec<std::path::PathBuf>,
+    records: Records,
+    warnings: Vec<String>,
+}
+
+/// A new configuration with everything that is made from it.
+struct Next {
+    config: Arc<Config>,
+    files: Vec<std::path::PathBuf>,
+    records: Records,
+    warnings: Vec<String>,
+}
+
+impl Core {
+    /// Reads the file again. `caller` is `None` for SIGHUP.
+    pub(super) async fn reload(
+        &mut self,
+        confirm: Option<Duration>,
+        caller: Option<Caller>,
+    ) -> Result<Reloaded, Refusal> {
+        notify::reloading();
+        let now = Timestamp::now();
+        let result = self.try_reload(confirm, caller, now).await;
+        let told = result.as_ref().map(drop).map_err(|refusal| {
+            if refusal.faults.is_empty() { refusal.text.clone() } else { refusal.faults.join("\n") }
+        });
+        if let Err(error) = &told {
+            tracing::error!(error, "reload changed nothing");
+        }
+        self.source.last_reload = Some((now, told));
+        notify::ready(&self.line());
+        result
+    }
+
+    async fn try_reload(
+        &mut self,
+        confirm: Option<Duration>,
+        caller: Option<Caller>,
+        now: Timestamp,
+    ) -> Result<Reloaded, Refusal> {
+        let next = read(&self.path).await?;
+        if let Some(kept) = cannot_change(&self.config, &next.config) {
+            let text = format!("nothing changed: {kept} can only change by a restart (the NIC goes on enforcing meanwhile)");
+            return Err(Refusal::new(RefusalKind::Conflict, text));
+        }
+        let needs_restart = needs_restart(&self.config, &next.config);
+        let warnings = next.warnings.clone();
+        let before = self.take_over(next, now).await?;
+        let confirm_by = confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
+        // Over an unconfirmed reload the last confirmed configuration stays the one to go back to.
+        let first = self.rollback.take();
+        if let Some(deadline) = confirm_by {
+            self.rollback = Some(match first {
+                Some(first) => Rollback { deadline, ..first },
+                None => before.rollback(deadline),
+            });
+        }
+        self.log_reload(caller, Cause::Reload, now);
+        Ok(Reloaded { generation: self.source.generation, warnings, needs_restart, confirm_by })
+    }
+
+    /// Puts a configuration into force and returns the one before.
+    async fn take_over(&mut self, next: Next, now: Timestamp) -> Result<Next, Refusal> {
+        let in_force = InForce::at(&next.config, &self.overrides, &self.ramps, now);
+        let (config, records) = (Arc::clone(&next.config), next.records.clone());
+        let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
+        let compiled = tokio::task::spawn_blocking(move || geo::compile(&config, &records, &allow, &deny)).await;
+        let faulty = |error: String| Refusal::new(RefusalKind::Faulty, format!("nothing changed: {error}"));
+        let tables = compiled.map_err(|error| faulty(error.to_string()))?.map_err(|error| faulty(error.to_string()))?;
+        let before = Next {
+            config: std::mem::replace(&mut self.config, next.config),
+            files: std::mem::replace(&mut self.source.files, next.files),
+            records: std::mem::replace(&mut self.records, next.records),
+            warnings: std::mem::replace(&mut self.warnings, next.warnings),
+        };
+        self.source.generation += 1;
+        self.source.loaded = now;
+        self.ramps.tidy(&self.config.ceilings, now);
+        self.proxy.reconfigure(Arc::clone(&self.config));
+        *self.admin.write_group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            self.config.admin.write_group.clone();
+        if let Err(error) = self.nic.follow(&self.config, &self.events).await {
+            self.warnings.push(error.to_string());
+        }
+        let prepared = super::apply::Prepared { in_force, tables: Some(tables) };
+        let notes = self.put_in_force(prepared, Cause::Reload, now).await;
+        self.warnings.extend(notes);
+        Ok(before)
+    }
+
+    /// Goes back where an unconfirmed reload has run out.
+    pub(super) async fn roll_back(&mut self, now: Timestamp) {
+        if self.rollback.as_ref().is_none_or(|rollback| rollback.deadline > now) {
+            return;
+        }
+        let Some(rollback) = self.rollback.take() else { return };
+        let Rollback { config, files, records, mut warnings, .. } = rollback;
+        warnings.push("the last reload was not confirmed: the configuration before it is in force again, the file differs".to_owned());
+        match self.take_over(Next { config, files, records, warnings }, now).await {
+            Ok(_) => self.log_reload(None, Cause::Expired, now),
+            Err(error) => tracing::error!(%error, "the configuration before could not be put back"),
+        }
+    }
+
+    fn log_reload(&self, caller: Option<Caller>, cause: Cause, now: Timestamp) {
+        let (uid, pid) = (caller.map(|caller| caller.uid), caller.map(|caller| caller.pid));
+        let generation = self.source.generation;
+        tracing::info!(uid, pid, generation, cause = crate::admin::wire::event::cause(cause), "configuration in force");
+        let (old, new) = ((generation - 1).to_string(), generation.to_string());
+        self.tell(now, What::Admin(Admin { uid, pid, what: "configuration".to_owned(), old, new, cause }));
+    }
+
+    /// The line for `systemctl status`.
+    pub(super) fn line(&self) -> String {
+        let own = self.config.regions.get(self.config.host.region).map_or("", |region| region.name.as_str());
+        format!("region {own}, configuration {}", self.source.generation)
+    }
+}
+
+impl Next {
+    fn rollback(self, deadline: Timestamp) -> Rollback {
+        Rollback {
+            deadline,
+            config: self.config,
+            files: self.files,
+            records: self.records,
+            warnings: self.warnings,
+        }
+    }
+}
+
+async fn read(path: &Path) -> Result<Next, Refusal> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        let Loaded { config, warnings, files } = config::load(&path).map_err(faulty)?;
+        let records = geo::records(&config)
+            .map_err(|error| Refusal::new(RefusalKind::Faulty, format!("nothing changed: {error}")))?;
+        let told = warnings.iter().map(ToString::to_string).chain(records.warnings.clone()).collect();
+        Ok(Next { config: Arc::new(config), files, records, warnings: told })
+    });
+    read.await.map_err(|error| Refusal::new(RefusalKind::Failed, error.to_string()))?
+}
+
+fn faulty(error: LoadError) -> Refusal {
+    match error {
+        LoadError::Faulty(faults) => Refusal {
+            kind: RefusalKind::Faulty,
+            text: format!("nothing changed: the configuration has {} faults", faults.len()),
+            faults: faults.iter().map(ToString::to_string).collect(),
+        },
+        other => Refusal::new(RefusalKind::Faulty, format!("nothing changed: {other}")),
+    }
+}
+
+/// What numbers or names everything else: it can't change while things run.
+fn cannot_change(old: &Config, new: &Config) -> Option<&'static str> {
+    let regions = |config: &Config| -> Vec<String> {
+        config.regions.iter().map(|(_, region)| region.name.clone()).collect()
+    };
+    let upstreams = |config: &Config| -> Vec<String> {
+        let name = |listener: &config::types::Listener| {
+            config.upstreams.get(listener.upstream).map(|upstream| upstream.name.clone()).unwrap_or_default()
+        };
+        config.listeners.iter().map(name).collect()
+    };
+    let order = |config: &Config| -> Vec<usize> {
+        config.listeners.iter().map(|listener| listener.upstream).collect()
+    };
+    if old.host.instance != new.host.instance || old.host.state_dir != new.host.state_dir {
+        return Some("[host].instance or state_dir");
+    }
+    if regions(old) != regions(new) || old.host.region != new.host.region {
+        return Some("the list of [[region]]s, their order, or [host].region");
+    }
+    if old.listeners.len() == new.listeners.len() && (upstreams(old) != upstreams(new) || order(old) != order(new)) {
+        return Some("which [[upstream]] a [[listener]] uses, or the upstreams' order");
+    }
+    None
+}
+
+/// What is read, and put in force by a restart only.
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let debug = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    let parts: [(&str, String, String); 6] = [
+        ("[host].workers", debug(&old.host.workers), debug(&new.host.workers)),
+        ("[[listener]]", debug(&old.listeners), debug(&new.listeners)),
+        ("[identity]", debug(&old.identity), debug(&new.identity)),
+        ("[relay]", debug(&old.relay), debug(&new.relay)),
+        ("[admin].socket", debug(&old.admin.socket), debug(&new.admin.socket)),
+        ("[admin].metrics", debug(&old.admin.metrics), debug(&new.admin.metrics)),
+    ];
+    parts.into_iter().filter(|(_, old, new)| old != new).map(|(name, ..)| name.to_owned()).collect()
+}
