@@ -1,3 +1,101 @@
 //! Arguments, configuration, build, run, exit code.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tidegate::admin::cli::{self, Cli, Command, Exit};
+use tidegate::app;
+use tidegate::config::{self, LoadError, Severity};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Command::Run(file) => run(&file.config),
+        Command::Check(file) => check(&file.config, cli.json),
+        Command::Detach(detach) => exit(self::detach(&cli, &detach.config)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut script);
+            print(&script)
+        }
+        Command::Man { dir } => man(dir),
+        _ => ask(&cli),
+    }
+}
+
+fn exit(exit: Exit) -> ExitCode {
+    ExitCode::from(exit.code())
+}
+
+fn run(path: &Path) -> ExitCode {
+    match app::run(path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Faults go to standard output: they are what was asked for.
+fn check(path: &Path, json: bool) -> ExitCode {
+    let (faults, code) = match config::load(path) {
+        Ok(loaded) => (loaded.warnings, Exit::Done),
+        Err(LoadError::Faulty(faults)) => (faults, Exit::Usage),
+        Err(error @ LoadError::Unreadable { .. }) => {
+            eprintln!("tidegate: {error}");
+            return exit(Exit::Usage);
+        }
+    };
+    let errors = faults.iter().filter(|fault| fault.severity == Severity::Error).count();
+    if json {
+        let report = serde_json::json!({"ok": errors == 0, "errors": errors, "faults": faults});
+        print(format!("{report:#}\n").as_bytes());
+    } else {
+        let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        let last = match (errors, faults.len()) {
+            (0, 0) => format!("{}: no faults\n", path.display()),
+            (0, warnings) => format!("{}: no errors, {warnings} warnings\n", path.display()),
+            (errors, _) => format!("{}: {errors} errors\n", path.display()),
+        };
+        print((lines + &last).as_bytes());
+    }
+    exit(code)
+}
+
+fn man(folder: &Path) -> ExitCode {
+    let written =
+        std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {}: {error}", folder.display());
+            exit(Exit::Refused)
+        }
+    }
+}
+
+/// A reader that went away has seen enough.
+fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => exit(Exit::Refused),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn detach(_cli: &Cli, _config: &Path) -> Exit {
+    eprintln!("tidegate: this build has no NIC side");
+    Exit::Refused
+}
+
+fn ask(cli: &Cli) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => exit(runtime.block_on(cli::run(cli))),
+        Err(error) => {
+            eprintln!("tidegate: cannot start: {error}");
+            exit(Exit::Refused)
+        }
+    }
+}

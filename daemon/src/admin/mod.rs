@@ -1,6 +1,7 @@
 //! The admin socket, the wire types, the state file and the command line's client. Never changes anything by itself: it asks `app`.
 
 mod answer;
+pub mod cli;
 mod desk;
 mod metrics;
 mod openapi;

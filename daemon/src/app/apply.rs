@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::core::Core;
 use super::error::RunError;
 use super::geo;
-use crate::decide::event::{CeilingMove, Cause, Failover, What};
+use crate::decide::event::{Cause, CeilingMove, Failover, What};
 use crate::decide::inforce::InForce;
 use crate::decide::measure::Measure;
 use crate::decide::policy::Policy;
@@ -36,7 +36,12 @@ impl Core {
     }
 
     /// Puts it into force. What the NIC refuses is returned as text: the proxy enforces all the same.
-    pub(super) async fn put_in_force(&mut self, prepared: Prepared, cause: Cause, now: Timestamp) -> Vec<String> {
+    pub(super) async fn put_in_force(
+        &mut self,
+        prepared: Prepared,
+        cause: Cause,
+        now: Timestamp,
+    ) -> Vec<String> {
         let before = std::mem::replace(&mut self.in_force, Arc::new(prepared.in_force));
         let reload_nic = prepared.tables.is_some();
         if let Some((tables, compile_ms)) = prepared.tables {
@@ -65,7 +70,9 @@ impl Core {
     pub(super) async fn addresses_changed(&mut self) {
         match self.nic.apply(&self.config, &self.in_force, &self.tables).await {
             Ok(_) => tracing::info!("local addresses changed: the NIC program follows"),
-            Err(error) => tracing::error!(%error, "local addresses changed, and the NIC program could not follow"),
+            Err(error) => {
+                tracing::error!(%error, "local addresses changed, and the NIC program could not follow");
+            }
         }
     }
 

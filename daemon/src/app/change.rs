@@ -20,8 +20,8 @@ impl Core {
             applied.map_err(|refused| Refusal::new(RefusalKind::Invalid, refused.to_string()))?;
         let in_force = InForce::at(&self.config, &next, &self.ramps, now);
         let prepared = self.prepare(in_force).await;
-        let prepared =
-            prepared.map_err(|error| Refusal::new(RefusalKind::Conflict, format!("nothing changed: {error}")))?;
+        let prepared = prepared
+            .map_err(|error| Refusal::new(RefusalKind::Conflict, format!("nothing changed: {error}")))?;
         let until = order.valid_for.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
         let confirm_by = order.confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
         self.store(next).await?;
@@ -86,7 +86,8 @@ impl Core {
         reason: Option<&str>,
         now: Timestamp,
     ) {
-        let shown = |setting: &Option<Setting>| setting.as_ref().map_or("file".to_owned(), ToString::to_string);
+        let shown =
+            |setting: &Option<Setting>| setting.as_ref().map_or("file".to_owned(), ToString::to_string);
         for change in changed {
             let (what, old, new) = (change.slot.to_string(), shown(&change.old), shown(&change.new));
             let (uid, pid) = (caller.map(|caller| caller.uid), caller.map(|caller| caller.pid));

@@ -4,7 +4,6 @@ use crate::admin::{BindError, StoreError};
 use crate::config::LoadError;
 use crate::decide::policy::BadRegionName;
 use crate::decide::sources::CompileError;
-use crate::kernel;
 use crate::proxy;
 
 use super::geo::GeoError;
@@ -33,18 +32,9 @@ pub enum RunError {
     /// The proxy can't be started.
     #[error(transparent)]
     Proxy(#[from] proxy::StartError),
-    /// The binary was built without the kernel program.
-    #[error("[xdp].interfaces: {0}")]
-    NoObject(#[from] kernel::NoObject),
-    /// The NIC can't be opened.
-    #[error("[xdp]: {0}")]
-    NicOpen(#[from] kernel::OpenError),
-    /// The program can't be loaded.
-    #[error("[xdp]: {0}")]
-    NicApply(#[from] kernel::ApplyError),
-    /// The program can't be put on an interface.
-    #[error("[xdp].interfaces: {0}")]
-    NicAttach(kernel::AttachError),
+    /// The kernel side is not joined yet.
+    #[error("[xdp].interfaces: this build has no NIC side; set interfaces = [] to run the proxy alone")]
+    NoNic,
     /// This host has more addresses than the program holds.
     #[error("[xdp]: {0}")]
     Locals(#[from] crate::decide::nic::LocalError),

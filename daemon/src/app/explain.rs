@@ -53,11 +53,15 @@ impl Core {
         let from = question.from.to_canonical();
         let port = question.port.or_else(|| self.config.xdp.ports.first().copied());
         let port = port.ok_or_else(|| {
-            conflict("[xdp].ports is empty, so that nothing is ever shed: give --port to ask all the same".to_owned())
+            conflict(
+                "[xdp].ports is empty, so that nothing is ever shed: give --port to ask all the same"
+                    .to_owned(),
+            )
         })?;
         let family = if from.is_ipv4() { "IPv4" } else { "IPv6" };
-        let to = destination(self.nic.addresses().into_iter(), from)
-            .ok_or_else(|| conflict(format!("this host has no {family} address that such a packet could be for")))?;
+        let to = destination(self.nic.addresses().into_iter(), from).ok_or_else(|| {
+            conflict(format!("this host has no {family} address that such a packet could be for"))
+        })?;
         let shortest = match (from.is_ipv4(), question.protocol) {
             (true, Protocol::Tcp) => 54,
             (true, Protocol::Udp) => 42,
@@ -88,7 +92,8 @@ impl Core {
             pin: None,
         };
         let decision = route::route(&facts, &policy, &live);
-        let name = |id: RegionId| self.config.regions.get(id).map(|region| region.name.clone()).unwrap_or_default();
+        let name =
+            |id: RegionId| self.config.regions.get(id).map(|region| region.name.clone()).unwrap_or_default();
         let class = crate::decide::route::class(&facts, &policy);
         let carried = matches!(decision.route, RouteKind::Local | RouteKind::Isthmus);
         let ceilings = policy.ceilings.get(decision.home).filter(|_| carried);
@@ -107,7 +112,10 @@ impl Core {
                 List::Deny => "deny",
             }
             .to_owned(),
-            class: serde_json::to_value(class).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+            class: serde_json::to_value(class)
+                .ok()
+                .and_then(|v| v.as_str().map(str::to_owned))
+                .unwrap_or_default(),
             ceilings: ceilings
                 .map(|applying| applying.list().iter().map(|applied| applied.ceiling.name.clone()).collect())
                 .unwrap_or_default(),
@@ -137,6 +145,9 @@ fn packet_answer(outcome: Outcome, facts: &Facts, regions: &[String]) -> PacketA
         reason: outcome.reason.label().to_owned(),
         home,
         reset: outcome.reset,
-        packet: format!("{protocol} from {} to {} port {}, {} bytes", facts.from, facts.to, facts.port, facts.size),
+        packet: format!(
+            "{protocol} from {} to {} port {}, {} bytes",
+            facts.from, facts.to, facts.port, facts.size
+        ),
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn build(facts: &Facts) -> Option<Vec<u8>> {
     let length = u16::try_from(transport + payload).ok()?;
     let mut frame = vec![0; ETHERNET];
     match (facts.from, facts.to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => v4(&mut frame, from, to, facts.protocol, length.checked_add(20)?),
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            v4(&mut frame, from, to, facts.protocol, length.checked_add(20)?);
+        }
         (IpAddr::V6(from), IpAddr::V6(to)) => v6(&mut frame, from, to, facts.protocol, length),
         _ => return None,
     }
@@ -118,6 +120,9 @@ mod tests {
         assert_eq!((frame.len(), frame[20]), (1200, 17));
         assert_eq!(u16::from_be_bytes([frame[18], frame[19]]), 1200 - 54);
         assert_eq!(build(&facts("2001:db8::7", "192.0.2.1", Protocol::Udp, 0)), None);
-        assert_eq!(build(&facts("192.0.2.7", "192.0.2.1", Protocol::Udp, 65_535)).map(|f| f.len()), Some(65_535));
+        assert_eq!(
+            build(&facts("192.0.2.7", "192.0.2.1", Protocol::Udp, 65_535)).map(|f| f.len()),
+            Some(65_535)
+        );
     }
 }

@@ -60,7 +60,10 @@ pub(super) fn records(config: &Config) -> Result<Records, GeoError> {
     }
     if let Some(path) = &config.geo.database {
         let unused = "country-level records use geofeeds only";
-        warnings.push(format!("geo.database: {}: databases are not read by this version; {unused}", path.display()));
+        warnings.push(format!(
+            "geo.database: {}: databases are not read by this version; {unused}",
+            path.display()
+        ));
     }
     let records = config.geo.records.iter().map(|record| record.prefixes.len()).sum();
     let summary = GeoSummary { records, geofeeds: feeds.len(), database: 0, skipped, compile_ms: 0 };

@@ -61,7 +61,9 @@ impl Core {
     ) -> Result<Reloaded, Refusal> {
         let next = read(&self.path).await?;
         if let Some(kept) = cannot_change(&self.config, &next.config) {
-            let text = format!("nothing changed: {kept} can only change by a restart (the NIC goes on enforcing meanwhile)");
+            let text = format!(
+                "nothing changed: {kept} can only change by a restart (the NIC goes on enforcing meanwhile)"
+            );
             return Err(Refusal::new(RefusalKind::Conflict, text));
         }
         let needs_restart = needs_restart(&self.config, &next.config);
@@ -85,9 +87,12 @@ impl Core {
         let in_force = InForce::at(&next.config, &self.overrides, &self.ramps, now);
         let (config, records) = (Arc::clone(&next.config), next.records.clone());
         let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
-        let compiled = tokio::task::spawn_blocking(move || geo::compile(&config, &records, &allow, &deny)).await;
+        let compiled =
+            tokio::task::spawn_blocking(move || geo::compile(&config, &records, &allow, &deny)).await;
         let faulty = |error: String| Refusal::new(RefusalKind::Faulty, format!("nothing changed: {error}"));
-        let tables = compiled.map_err(|error| faulty(error.to_string()))?.map_err(|error| faulty(error.to_string()))?;
+        let tables = compiled
+            .map_err(|error| faulty(error.to_string()))?
+            .map_err(|error| faulty(error.to_string()))?;
         let before = Next {
             config: std::mem::replace(&mut self.config, next.config),
             files: std::mem::replace(&mut self.source.files, next.files),
@@ -126,7 +131,13 @@ impl Core {
     fn log_reload(&self, caller: Option<Caller>, cause: Cause, now: Timestamp) {
         let (uid, pid) = (caller.map(|caller| caller.uid), caller.map(|caller| caller.pid));
         let generation = self.source.generation;
-        tracing::info!(uid, pid, generation, cause = crate::admin::wire::event::cause(cause), "configuration in force");
+        tracing::info!(
+            uid,
+            pid,
+            generation,
+            cause = crate::admin::wire::event::cause(cause),
+            "configuration in force"
+        );
         let (old, new) = ((generation - 1).to_string(), generation.to_string());
         self.tell(now, What::Admin(Admin { uid, pid, what: "configuration".to_owned(), old, new, cause }));
     }
@@ -193,7 +204,9 @@ fn cannot_change(old: &Config, new: &Config) -> Option<&'static str> {
     if regions(old) != regions(new) || old.host.region != new.host.region {
         return Some("the list of [[region]]s, their order, or [host].region");
     }
-    if old.listeners.len() == new.listeners.len() && (upstreams(old) != upstreams(new) || order(old) != order(new)) {
+    if old.listeners.len() == new.listeners.len()
+        && (upstreams(old) != upstreams(new) || order(old) != order(new))
+    {
         return Some("which [[upstream]] a [[listener]] uses, or the upstreams' order");
     }
     None

@@ -23,7 +23,8 @@ impl Core {
         // What is carried by isthmus is charged to the ceilings already; redirected requests come on top.
         let added = redirect;
         let report = self.proxy.report();
-        let limits = self.in_force.ceilings.iter().filter(|ceiling| ceiling.home.is_none_or(|home| home == id));
+        let limits =
+            self.in_force.ceilings.iter().filter(|ceiling| ceiling.home.is_none_or(|home| home == id));
         let ceilings = limits
             .filter_map(|ceiling| {
                 let limit = *ceiling.limits.get(&Measure::RequestsPerSecond)?;

@@ -87,11 +87,7 @@ async fn start(
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let (events, _) = broadcast::channel(EVENTS);
     let mut nic = NicPart::open(&config, &events).await?;
-    if let Some(report) = nic.apply(&config, &in_force, &tables).await?
-        && let Some(error) = nic::fatal(report)
-    {
-        return Err(RunError::NicAttach(error));
-    }
+    nic.apply(&config, &in_force, &tables).await?;
     let setup = ProxySetup {
         config: Arc::clone(&config),
         policy: Arc::clone(&policy),
@@ -115,13 +111,16 @@ async fn start(
         ramps,
         failover: in_force.failover.clone(),
         in_force: Arc::new(in_force),
-        records: geo::Records { summary: crate::decide::view::GeoSummary { compile_ms, ..records.summary }, ..records },
+        records: geo::Records {
+            summary: crate::decide::view::GeoSummary { compile_ms, ..records.summary },
+            ..records
+        },
         tables,
         policy,
         book,
         proxy,
         nic,
-        relay: RelayPart::default(),
+        relay: RelayPart,
         admin,
         events,
         meter: Meter::default(),

@@ -5,8 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use tidegate_common::abi::{LIST_ALLOW, LIST_DENY};
 
 use super::region::RegionId;
+use super::sources::SourceTables;
 
 /// The operators' lists; where an address is on both, the allow list wins (contract, "On the wire: NIC").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,21 @@ pub struct Source {
 pub trait Homes: Send + Sync + fmt::Debug {
     /// Home and list of `address`. IPv4-mapped IPv6 addresses are looked up as IPv4.
     fn look_up(&self, address: IpAddr) -> Source;
+}
+
+/// The NIC's own tables: proxy and NIC see the same home and list for an address.
+impl Homes for SourceTables {
+    fn look_up(&self, address: IpAddr) -> Source {
+        let class = self.class(address);
+        // Class 0 is the default region's; a class without a home only decides by its list.
+        let home = RegionId::from_home(class.home).or_else(|| RegionId::from_home(self.classes()[0].home));
+        let list = match class.list {
+            LIST_ALLOW => List::Allow,
+            LIST_DENY => List::Deny,
+            _ => List::None,
+        };
+        Source { home: home.unwrap_or_default(), list }
+    }
 }
 
 /// Plain prefix sets: one hash map per prefix length. The model that faster tables are tested against.
@@ -144,6 +161,34 @@ mod tests {
         for (address, home, list) in cases {
             let found = homes().look_up(address.parse().expect("address"));
             assert_eq!(found, Source { home: region(home), list }, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_nics_tables_say_the_same() {
+        use crate::decide::sources::SourceRules;
+
+        let net = |text: &str| text.parse::<IpNet>().expect("prefix");
+        let records = [
+            (net("198.51.100.0/24"), region(1)),
+            (net("198.51.100.128/25"), region(2)),
+            (net("2001:db8::/32"), region(1)),
+            (net("2001:db8:1::1/128"), region(2)),
+        ];
+        let (allow, deny) = ([net("203.0.113.7/32")], [net("203.0.113.0/24"), net("::/0")]);
+        let rules = SourceRules { default_region: region(0), records: &records, allow: &allow, deny: &deny };
+        let tables = SourceTables::compile(&rules).expect("small");
+        for address in [
+            "198.51.100.1",
+            "198.51.100.200",
+            "192.0.2.1",
+            "203.0.113.7",
+            "203.0.113.8",
+            "2001:db8:2::1",
+            "2001:db8:1::1",
+        ] {
+            let address = address.parse().expect("address");
+            assert_eq!(tables.look_up(address), homes().look_up(address), "{address}");
         }
     }
 }

@@ -5,8 +5,8 @@ use std::ops::{Index, IndexMut};
 /// Most regions one configuration may name. Home 0 on the NIC means "none", 255 is kept free.
 pub const MAX_REGIONS: usize = 254;
 
-/// A region, by its place in the configuration (from 0).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A region, by its place in the configuration (from 0); the default is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RegionId(u8);
 
 impl RegionId {

@@ -1,0 +1,15 @@
+//! The command line: arguments, the socket's client, text and JSON output, exit codes. Never changes anything but by asking the daemon.
+
+pub mod args;
+mod ask;
+mod client;
+mod exit;
+mod output;
+mod render;
+mod render_relay;
+mod table;
+mod watch;
+
+pub use args::{Cli, Command};
+pub use ask::run;
+pub use exit::Exit;
