@@ -8,6 +8,8 @@ pub mod http;
 pub mod netns;
 pub mod nginx;
 pub mod origin;
+#[cfg(feature = "daemon")]
+pub mod packets;
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod program;

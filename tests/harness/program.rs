@@ -87,6 +87,7 @@ impl Program {
         };
         let mut map = array::<{ size_of::<Control>() }>(&mut self.ebpf, names::CONTROL)?;
         map.set(0, <[u8; size_of::<Control>()]>::try_from(control.as_bytes())?, 0)?;
+        next_tick();
         Ok(())
     }
 
@@ -142,6 +143,15 @@ impl Program {
             samples.push(Sample::read_from_bytes(&record).map_err(|error| anyhow!("{error}"))?);
         }
         Ok(samples)
+    }
+}
+
+/// Waits until the timer has ticked: each CPU reads the control anew then.
+fn next_tick() {
+    let coarse = || rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let start = coarse();
+    while coarse() == start {
+        std::thread::yield_now();
     }
 }
 

@@ -71,6 +71,18 @@ impl NicPlan {
         self.sources.pages()
     }
 
+    /// Whether the program takes `address` for an address of this host.
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.locals.contains(address)
+    }
+
+    /// Whether traffic to `port` may be shed.
+    #[must_use]
+    pub fn is_listed(&self, port: u16) -> bool {
+        self.ports[usize::from(port >> 6)] >> (port & 63) & 1 == 1
+    }
+
     /// Whether `other` makes the same program: then nothing needs to be loaded.
     #[must_use]
     pub fn is_same_program(&self, other: &Self) -> bool {
