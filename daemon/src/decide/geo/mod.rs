@@ -1,6 +1,7 @@
 //! Geo directional records resolved to prefixes: explicit prefixes, geofeeds and database entries in their order. Never reads a file.
 
 mod continents;
+pub mod database;
 pub mod feed;
 
 use ipnet::IpNet;
@@ -43,24 +44,23 @@ pub fn home(geo: &Geo, place: &Place) -> RegionId {
         .unwrap_or(geo.default_region)
 }
 
-/// All prefixes with their homes, explicit ones first. What lies within a more telling source's prefix is left out, so that longest
+/// All prefixes with their homes: explicit ones, then geofeeds', then those of a database ([`database::read`]). What lies within a more telling source's prefix is left out, so that longest
 /// match over the result means: explicit prefix, else geofeed, else database, else the default region.
 #[must_use]
-pub fn resolve(geo: &Geo, feeds: &[Located], database: &[Located]) -> Vec<(IpNet, RegionId)> {
+pub fn resolve(geo: &Geo, feeds: &[Located], database: &[(IpNet, RegionId)]) -> Vec<(IpNet, RegionId)> {
     let explicit: Vec<(IpNet, RegionId)> = geo
         .records
         .iter()
         .flat_map(|record| record.prefixes.iter().map(|prefix| (*prefix, record.region)))
         .collect();
+    let feeds: Vec<_> = feeds.iter().map(|located| (located.prefix, home(geo, &located.place))).collect();
     let mut all = explicit;
-    for source in [feeds, database] {
+    for source in [&feeds, database] {
         let above: Vec<IpNet> = IpNet::aggregate(&all.iter().map(|(prefix, _)| *prefix).collect());
         let (v4, v6): (Vec<IpNet>, Vec<IpNet>) =
             above.into_iter().partition(|prefix| matches!(prefix, IpNet::V4(_)));
         let covered = |prefix: &IpNet| within(if matches!(prefix, IpNet::V4(_)) { &v4 } else { &v6 }, prefix);
-        let new = source.iter().filter(|located| !covered(&located.prefix));
-        let new: Vec<_> = new.map(|located| (located.prefix, home(geo, &located.place))).collect();
-        all.extend(new);
+        all.extend(source.iter().filter(|(prefix, _)| !covered(prefix)));
     }
     all
 }
@@ -107,6 +107,7 @@ mod tests {
             located("203.0.0.0/16", "NZ", ""),
             located("2001:db8::/32", "US", ""),
         ];
+        let database = database.map(|located| (located.prefix, home(&geo(), &located.place)));
         let resolved = resolve(&geo(), &feeds, &database);
         let shown: Vec<(String, usize)> =
             resolved.iter().map(|(prefix, region)| (prefix.to_string(), region.index())).collect();
