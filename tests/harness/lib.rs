@@ -1,6 +1,8 @@
 //! Harness for cases on real traffic: namespaces, processes, daemons and origins that clean up behind themselves.
 //! Never touches an interface, namespace, pin or process that it did not make.
 
+#[cfg(feature = "daemon")]
+pub mod certs;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod edges;

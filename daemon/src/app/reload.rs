@@ -93,6 +93,7 @@ impl Core {
         let tables = compiled
             .map_err(|error| faulty(error.to_string()))?
             .map_err(|error| faulty(error.to_string()))?;
+        self.proxy.reconfigure(Arc::clone(&next.config)).map_err(|error| faulty(error.to_string()))?;
         let before = Next {
             config: std::mem::replace(&mut self.config, next.config),
             files: std::mem::replace(&mut self.source.files, next.files),
@@ -102,7 +103,6 @@ impl Core {
         self.source.generation += 1;
         self.source.loaded = now;
         self.ramps.tidy(&self.config.ceilings, now);
-        self.proxy.reconfigure(Arc::clone(&self.config));
         *self.admin.write_group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             self.config.admin.write_group.clone();
         if let Err(error) = self.nic.follow(&self.config, &self.events).await {

@@ -9,6 +9,7 @@
 mod dial;
 mod fault;
 mod files;
+mod handed;
 mod identity;
 mod outward;
 mod peer;
@@ -18,6 +19,7 @@ mod region;
 
 pub use dial::{BadServerName, server_name};
 pub use fault::TlsFault;
+pub use handed::{Duplex, RelayStream};
 pub use identity::Doubt;
 pub use outward::OutwardTls;
 pub use peer::{PeerTls, Purpose};

@@ -12,11 +12,12 @@ use hyper::body::Incoming;
 use super::body::{BodyError, Held, RequestBody, ResponseBody};
 use super::clock;
 use super::conn::Client;
+use super::connect::Need;
 use super::headers::{self, CLIENT, HOME, HOPS, Origin, Wants};
 use super::meter::Active;
 use super::pool::Lease;
-use super::service::{Journey, Plan};
-use super::topology::{Endpoint, InFlight};
+use super::service::{Journey, Plan, path_and_query};
+use super::topology::{Endpoint, InFlight, Link};
 use super::tunnel;
 use crate::decide::reason::Reason;
 use crate::decide::{retry::Budget, target};
@@ -97,6 +98,7 @@ pub(crate) async fn local(
         response_timeout: upstream.spec.response_timeout,
         attempts: upstream.spec.retries.attempts,
         budget: &client.listener.budget,
+        need: need(&journey),
     };
     client.listener.budget.deposit(upstream.spec.retries.budget);
     let wants = journey.present.wants;
@@ -127,6 +129,7 @@ pub(crate) async fn isthmus(
         response_timeout: upstream.spec.response_timeout + EDGE_GRACE,
         attempts: upstream.spec.retries.attempts,
         budget: &client.listener.budget,
+        need: need(&journey),
     };
     let Journey { head, body, present, upgrade, active } = journey;
     match trip.send(Request::from_parts(head, body)).await {
@@ -164,6 +167,7 @@ struct Trip<'a> {
     response_timeout: Duration,
     attempts: u32,
     budget: &'a Budget,
+    need: Need,
 }
 
 /// How one attempt ended without a response.
@@ -235,10 +239,15 @@ impl Trip<'_> {
 
     async fn lease(&self, endpoint: &Arc<Endpoint>) -> Option<Lease> {
         let pool = &self.client.worker.pool;
-        if let Some(lease) = pool.idle(endpoint) {
+        let need = match (self.need, endpoint.link) {
+            // A cleartext edge is of our own kind: it understands HTTP/2, but HTTP/1.1 costs less.
+            (Need::Http2, Link::Outward | Link::Peer(_)) => Need::Any,
+            (need, _) => need,
+        };
+        if let Some(lease) = pool.ready(endpoint, need) {
             return Some(lease);
         }
-        match pool.connect(endpoint, self.connect_timeout).await {
+        match pool.connect(endpoint, need, self.connect_timeout).await {
             Ok(lease) => Some(lease),
             Err(error) => {
                 endpoint.eject_until(clock::now().0.saturating_add(EJECT_NS));
@@ -255,7 +264,7 @@ impl Trip<'_> {
         request: Request<RequestBody>,
     ) -> Result<Arrived, Attempt> {
         let copy = repeatable(&request).then(|| copy(&request));
-        let sent = lease.sender.try_send_request(request);
+        let sent = lease.send(shaped(request, lease.is_http2()));
         match tokio::time::timeout(self.response_timeout, sent).await {
             Ok(Ok(response)) => Ok(Arrived { response, lease, in_flight }),
             Err(_) => Err(Attempt::Lost(Reason::UpstreamTimeout, None)),
@@ -265,6 +274,35 @@ impl Trip<'_> {
             },
         }
     }
+}
+
+/// Which HTTP a request needs: upgrades exist in HTTP/1.1 alone, gRPC in HTTP/2 alone.
+fn need(journey: &Journey) -> Need {
+    match (&journey.upgrade, journey.present.wants.grpc) {
+        (Some(_), _) => Need::Http1,
+        (None, true) => Need::Http2,
+        (None, false) => Need::Any,
+    }
+}
+
+/// Puts a request into the form of its connection's HTTP: the authority is in the target or in `Host`, never in both.
+fn shaped(request: Request<RequestBody>, http2: bool) -> Request<RequestBody> {
+    let (mut head, body) = request.into_parts();
+    if !http2 {
+        to_origin_form(&mut head);
+        head.version = Version::HTTP_11;
+    } else if head.uri.authority().is_none()
+        && let Some(host) = head.headers.remove(HOST)
+    {
+        let authority = http::uri::Authority::try_from(host.as_bytes());
+        let target = Uri::builder().scheme("https").path_and_query(path_and_query(&head.uri));
+        match authority.map(|authority| target.authority(authority).build()) {
+            Ok(Ok(uri)) => head.uri = uri,
+            _ => _ = head.headers.insert(HOST, host),
+        }
+        head.version = Version::HTTP_2;
+    }
+    Request::from_parts(head, body)
 }
 
 /// Whether the request is safe to send twice: idempotent (RFC 9110, 9.2.2) and without a body.

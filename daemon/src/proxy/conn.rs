@@ -15,12 +15,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::clock;
+use super::enter::{self, Entered};
 use super::meter::{Late, Metered, Pace};
+use super::relay;
 use super::service;
 use super::shared::{Door, Open, Worker};
 use super::stream::Stream;
-use crate::config::types::{Limits, ListenerKind};
-use crate::decide::client;
+use crate::config::types::Limits;
+use crate::decide::region::RegionId;
+use crate::link::{self, RelayStream};
 
 /// Who is at the other end, for all requests of a connection.
 #[derive(Debug)]
@@ -34,10 +37,9 @@ pub(crate) struct Client {
     pub(crate) tls: bool,
     /// On a peer listener: it is known to be an edge of another region.
     pub(crate) trusted: bool,
+    /// The region that its certificate speaks for.
+    pub(crate) region: Option<RegionId>,
 }
-
-/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
@@ -50,33 +52,20 @@ pub(crate) async fn serve(
     let _open = open;
     let address = peer.ip().to_canonical();
     let limits = listener.spec.limits;
-    let Some(multiplexed) = begins_with_preface(&tcp, limits.header_timeout).await else { return };
-    let trusted =
-        listener.spec.kind == ListenerKind::Peer && client::is_in(&listener.spec.trusted_peers, address);
-    let pace = Arc::new(Pace::new(&limits));
-    let io = TokioIo::new(Metered { inner: Stream::Plain(tcp), pace: Arc::clone(&pace) });
-    let client = Rc::new(Client { worker, listener, pace, address, tls: false, trusted });
-    if multiplexed { http2(client, io, &limits).await } else { http1(client, io, &limits).await }
-}
-
-/// Whether the client speaks HTTP/2 at once; `None` when it says nothing in time.
-async fn begins_with_preface(tcp: &TcpStream, limit: Duration) -> Option<bool> {
-    let peek = async {
-        let mut first = [0; PREFACE.len()];
-        loop {
-            let count = tcp.peek(&mut first).await.ok()?;
-            let matches = first[..count] == PREFACE[..count];
-            if count == 0 {
-                return None;
-            }
-            if !matches || count == PREFACE.len() {
-                return Some(matches);
-            }
-            // A part of the preface: nothing wakes us when the rest arrives behind bytes that were left unread.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let entered = tokio::time::timeout(limits.header_timeout, enter::enter(&listener, tcp, address)).await;
+    let Entered { stream, multiplexed, trusted, region } = match entered {
+        Ok(Ok(entered)) => entered,
+        Ok(Err(error)) => return tracing::debug!(client = %address, %error, "connection not entered"),
+        Err(_) => return tracing::debug!(client = %address, "nothing said in time"),
     };
-    tokio::time::timeout(limit, peek).await.ok().flatten()
+    if stream.alpn() == Some(link::ALPN_RELAY) {
+        return relay::hand_over(&worker, RelayStream { region, io: Box::new(stream) });
+    }
+    let pace = Arc::new(Pace::new(&limits));
+    let tls = matches!(stream, Stream::Tls(_));
+    let io = TokioIo::new(Metered { inner: stream, pace: Arc::clone(&pace) });
+    let client = Rc::new(Client { worker, listener, pace, address, tls, trusted, region });
+    if multiplexed { http2(client, io, &limits).await } else { http1(client, io, &limits).await }
 }
 
 type Io = TokioIo<Metered<Stream>>;
@@ -95,6 +84,9 @@ async fn http1(client: Rc<Client>, io: Io, limits: &Limits) {
     drive(&client, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
 }
 
+/// Requests in flight that one HTTP/2 connection may have.
+const MOST_STREAMS: u32 = 128;
+
 /// Spawns onto the worker's own thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OnThisThread;
@@ -112,7 +104,7 @@ where
 async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
     client.pace.multiplex();
     let mut builder = http2::Builder::new(OnThisThread);
-    builder.timer(TokioTimer::new()).max_concurrent_streams(128);
+    builder.timer(TokioTimer::new()).max_concurrent_streams(MOST_STREAMS);
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
     builder.keep_alive_interval(Some(limits.body_idle_timeout)).keep_alive_timeout(limits.header_timeout);
     let handler = Rc::clone(&client);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
+use super::conn::OnThisThread;
 use super::stream::Stream;
+use super::tls::{self, GreetError, Identities};
 use super::topology::Endpoint;
 
 /// No connection could be made.
@@ -41,23 +43,64 @@ pub(crate) enum ConnectError {
         /// The limit.
         limit: Duration,
     },
+    /// TLS could not begin.
+    #[error(transparent)]
+    Tls(#[from] GreetError),
     /// HTTP could not begin.
     #[error(transparent)]
     Handshake(#[from] hyper::Error),
 }
 
-/// Where requests are written to.
-pub(crate) type Http1Sender = http1::SendRequest<RequestBody>;
-
-/// A connected stream, within `limit`.
-pub(crate) async fn stream(endpoint: &Endpoint, limit: Duration) -> Result<Stream, ConnectError> {
-    let Ok(connected) = tokio::time::timeout(limit, dial(endpoint)).await else {
-        return Err(ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit });
-    };
-    connected
+/// Which HTTP a request needs of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// What the endpoint prefers: by ALPN, HTTP/1.1 in cleartext.
+    Any,
+    /// HTTP/1.1, for upgrades.
+    Http1,
+    /// HTTP/2, by prior knowledge in cleartext: gRPC can't do without.
+    Http2,
 }
 
-async fn dial(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
+/// Where HTTP/1.1 requests are written to.
+pub(crate) type Http1Sender = http1::SendRequest<RequestBody>;
+/// Where HTTP/2 requests are written to, many at once.
+pub(crate) type Http2Sender = http2::SendRequest<RequestBody>;
+
+/// A connection that HTTP has begun on.
+#[derive(Debug)]
+pub(crate) enum Spoken {
+    /// One request at a time.
+    Http1(Http1Sender),
+    /// Many.
+    Http2(Http2Sender),
+}
+
+/// Connects and agrees on HTTP, within `limit`.
+pub(crate) async fn connect(
+    identities: &Identities,
+    endpoint: &Endpoint,
+    need: Need,
+    limit: Duration,
+) -> Result<Spoken, ConnectError> {
+    let begun = async {
+        let stream = stream(identities, endpoint, need).await?;
+        if tls::chose_h2(&stream) || need == Need::Http2 {
+            http2(stream).await.map(Spoken::Http2)
+        } else {
+            http1(stream).await.map(Spoken::Http1)
+        }
+    };
+    let timeout = || ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit };
+    tokio::time::timeout(limit, begun).await.map_err(|_| timeout())?
+}
+
+/// A connected stream, with TLS where the endpoint's URL says so. Unbounded in time: the caller's limit counts.
+pub(crate) async fn stream(
+    identities: &Identities,
+    endpoint: &Endpoint,
+    need: Need,
+) -> Result<Stream, ConnectError> {
     let failed = |source| ConnectError::Connect { host: endpoint.host.clone(), port: endpoint.port, source };
     let tcp = match endpoint.host.parse::<std::net::IpAddr>() {
         Ok(address) => TcpStream::connect((address, endpoint.port)).await.map_err(failed)?,
@@ -66,7 +109,7 @@ async fn dial(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
     tcp.set_nodelay(true).map_err(failed)?;
     let keep_alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30));
     _ = socket2::SockRef::from(&tcp).set_tcp_keepalive(&keep_alive);
-    Ok(Stream::Plain(tcp))
+    Ok(tls::greet(identities, endpoint, tcp, need == Need::Http1).await?)
 }
 
 /// Tries every address that the name has, in the resolver's order.
@@ -84,13 +127,31 @@ async fn dial_name(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
     Err(ConnectError::Connect { host, port, source: last })
 }
 
-/// Begins HTTP/1.1 on a stream; the connection runs as a task of this worker until either side ends it.
-pub(crate) async fn http1(stream: Stream) -> Result<Http1Sender, ConnectError> {
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+/// Begins HTTP/1.1; the connection runs as a task of this worker until either side ends it.
+async fn http1(stream: Stream) -> Result<Http1Sender, ConnectError> {
+    let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
+    sender.ready().await?;
+    Ok(sender)
+}
+
+/// Begins HTTP/2; pings find out that the far end is gone while requests wait.
+async fn http2(stream: Stream) -> Result<Http2Sender, ConnectError> {
+    let mut builder = http2::Builder::new(OnThisThread);
+    builder.timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(10)));
+    builder.keep_alive_timeout(Duration::from_secs(5));
+    builder.initial_stream_window_size(1 << 20).initial_connection_window_size(8 << 20);
+    builder.max_header_list_size(1 << 17);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    sender.ready().await?;
     Ok(sender)
 }

@@ -7,10 +7,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
 use super::conn::Client;
-use super::headers::{CLIENT, HOPS, Present};
+use super::headers::{self, CLIENT, HOPS, Present};
+use super::pins;
 use crate::config::types::ListenerKind;
+use crate::decide::pin::Pin;
 use crate::decide::reason::Reason;
-use crate::decide::region::RegionId;
 use crate::decide::route::RequestFacts;
 use crate::decide::{client, target};
 
@@ -27,8 +28,10 @@ pub(crate) struct Arrival {
     pub(crate) seen_here: bool,
     /// `tg_from` is in the query.
     pub(crate) redirected: bool,
-    /// Home by a valid pin.
-    pub(crate) pin: Option<RegionId>,
+    /// The session's pin.
+    pub(crate) pin: Pin,
+    /// The client speaks TLS, to us or to whoever is believed.
+    pub(crate) secure: bool,
 }
 
 impl Arrival {
@@ -47,7 +50,7 @@ impl Arrival {
             hops: self.hops,
             seen_here: self.seen_here,
             redirected: self.redirected,
-            pin: self.pin,
+            pin: self.pin.region(),
         }
     }
 }
@@ -71,7 +74,8 @@ pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arr
         hops: if peer { hops(head, present).ok_or(Reason::BadRequest)? } else { 0 },
         seen_here: present.via && names(&head.headers, &from.worker.shared.pseudonym),
         redirected: head.uri.query().is_some_and(target::is_marked),
-        pin: None,
+        pin: if present.cookie { pins::read(from, &head.headers) } else { Pin::Absent },
+        secure: from.tls || believed && headers::forwarded_https(&head.headers, present),
     })
 }
 

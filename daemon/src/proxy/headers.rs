@@ -207,6 +207,12 @@ fn joined(headers: &HeaderMap, name: Option<&HeaderName>, last: std::fmt::Argume
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
+/// Whether a believed `X-Forwarded-Proto` says that the client speaks TLS.
+pub(crate) fn forwarded_https(headers: &HeaderMap, present: &Present) -> bool {
+    let proto = present.forwarded.then(|| headers.get(FORWARDED_PROTO)).flatten();
+    proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
 /// Takes out what only peers may say.
 pub(crate) fn strip_tidegate(headers: &mut HeaderMap) {
     for name in [HOPS, HOME, CLIENT, REASON] {

@@ -16,8 +16,9 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Dice;
-use super::connect::{self, ConnectError};
+use super::connect::{self, ConnectError, Need};
 use super::headers::FAILOVER;
+use super::tls::{self, Identities};
 use super::topology::{Endpoint, Probing, Topology};
 use crate::config::Config;
 use crate::decide::event::{Cause, Event, Failover, Health, HealthTarget, What};
@@ -25,6 +26,10 @@ use crate::decide::policy::Policy;
 use crate::decide::region::RegionId;
 use crate::decide::route::{self, Live};
 use crate::decide::watch::Watch;
+use crate::link;
+
+/// How often certificate files are looked at.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// A probe's failure.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +59,12 @@ pub(crate) struct Prober {
     pub(crate) policy: Arc<ArcSwap<Policy>>,
     pub(crate) live: Arc<ArcSwap<Live>>,
     pub(crate) events: broadcast::Sender<Arc<Event>>,
+    pub(crate) identities: Arc<Identities>,
 }
 
 /// Probes until stopped; begins anew whenever the layout changes. Blocks its thread.
 pub(crate) fn run(
-    prober: Prober,
+    prober: &Prober,
     changed: watch::Receiver<u64>,
     stop: &CancellationToken,
 ) -> std::io::Result<()> {
@@ -69,7 +75,8 @@ pub(crate) fn run(
     runtime.block_on(async {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = rounds(prober, changed) => {}
+            () = link::keep_fresh(prober.identities.fresh(), FRESH, tls::tell) => {}
+            () = rounds(prober.clone(), changed) => {}
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -145,7 +152,7 @@ impl Prober {
         tokio::time::sleep(Duration::from_millis(dice.below(interval_ms / 4) as u64)).await;
         loop {
             every.tick().await;
-            let result = probe(&endpoint, &probing).await;
+            let result = probe(&self.identities, &endpoint, &probing).await;
             if let (HealthTarget::Edge(region), Ok(failover)) = (&whose, &result) {
                 self.hear(*region, *failover);
             }
@@ -207,13 +214,13 @@ impl Prober {
 }
 
 /// Asks once; `Ok(true)` when an edge says that its region is in failover.
-async fn probe(endpoint: &Endpoint, probing: &Probing) -> Result<bool, ProbeError> {
-    let asked = tokio::time::timeout(probing.timeout, ask(endpoint, probing));
+async fn probe(identities: &Identities, endpoint: &Endpoint, probing: &Probing) -> Result<bool, ProbeError> {
+    let asked = tokio::time::timeout(probing.timeout, ask(identities, endpoint, probing));
     asked.await.unwrap_or(Err(ProbeError::Timeout(probing.timeout)))
 }
 
-async fn ask(endpoint: &Endpoint, probing: &Probing) -> Result<bool, ProbeError> {
-    let stream = connect::stream(endpoint, probing.timeout).await?;
+async fn ask(identities: &Identities, endpoint: &Endpoint, probing: &Probing) -> Result<bool, ProbeError> {
+    let stream = connect::stream(identities, endpoint, Need::Http1).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::task::spawn_local(connection);
     let authority = endpoint.url.authority().map_or("", http::uri::Authority::as_str);

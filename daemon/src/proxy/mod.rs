@@ -9,11 +9,14 @@ mod carry;
 mod clock;
 mod conn;
 mod connect;
+mod enter;
 mod facts;
 mod headers;
 mod health;
 mod meter;
+mod pins;
 mod pool;
+mod relay;
 mod report;
 mod respond;
 mod sample;
@@ -22,6 +25,7 @@ mod shared;
 mod stats;
 mod stream;
 mod tell;
+mod tls;
 mod topology;
 mod tunnel;
 mod worker;
@@ -32,22 +36,29 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
-use tokio::sync::{broadcast, watch};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use bind::BindError;
+pub use pins::PinError;
 
 use crate::config::Config;
 use crate::decide::event::Event;
+use crate::decide::pin::Pins;
 use crate::decide::policy::Policy;
 use crate::decide::report::proxy::ProxyReport;
 use crate::decide::route::Live;
+use crate::link::{PeerTls, RelayStream, TlsFault};
 use report::Rates;
 use shared::Shared;
 use stats::{Stats, WorkerStats};
+use tls::Identities;
 use topology::Topology;
 use worker::{Opening, Start};
+
+/// Streams for the relay that wait to be taken; more are closed.
+const RELAY_STREAMS: usize = 16;
 
 /// What the proxy starts with.
 #[derive(Debug)]
@@ -69,6 +80,12 @@ pub enum StartError {
     /// A socket could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A certificate, key or authority can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// `[session]` can't be used.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// A thread could not be started.
     #[error("can't start a proxy thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -81,6 +98,7 @@ pub struct Proxy {
     config: Arc<ArcSwap<Config>>,
     stats: Stats,
     rates: Mutex<Rates>,
+    relay_streams: Mutex<Option<mpsc::Receiver<RelayStream>>>,
     addresses: Vec<(String, SocketAddr)>,
     changed: watch::Sender<u64>,
     drain: CancellationToken,
@@ -96,13 +114,19 @@ impl Proxy {
     pub fn start(setup: ProxySetup) -> Result<Self, StartError> {
         let ProxySetup { config, policy, events, inherited } = setup;
         let workers = worker_count(&config);
-        let (openings, addresses) = open_all(&config, inherited, workers)?;
+        let identities = Arc::new(Identities::load(&config)?);
+        let pins = ArcSwapOption::new(pins::load(&config)?);
+        let (openings, addresses) = open_all(&config, &identities, inherited, workers)?;
+        let (relay, relay_streams) = mpsc::channel(RELAY_STREAMS);
         let live = Arc::new(ArcSwap::from_pointee(Live::all_up(&policy.load())));
         let topology = Arc::new(ArcSwap::from_pointee(Topology::new(&config, None)));
         let shared = Arc::new(Shared {
             policy,
             live,
             topology,
+            identities,
+            pins,
+            relay,
             events,
             pseudonym: pseudonym(&config),
             access: config.log.access,
@@ -114,6 +138,7 @@ impl Proxy {
             config: Arc::new(ArcSwap::new(config)),
             stats: Stats((0..workers).map(|_| WorkerStats::new()).collect()),
             rates: Mutex::default(),
+            relay_streams: Mutex::new(Some(relay_streams)),
             addresses,
             changed,
             drain: CancellationToken::new(),
@@ -143,10 +168,11 @@ impl Proxy {
             policy: Arc::clone(&self.shared.policy),
             live: Arc::clone(&self.shared.live),
             events: self.shared.events.clone(),
+            identities: Arc::clone(&self.shared.identities),
         };
         let (changed, stop) = (self.changed.subscribe(), self.stop.clone());
         let thread = std::thread::Builder::new().name("proxy-health".to_owned());
-        self.threads.push(thread.spawn(move || health::run(prober, changed, &stop))?);
+        self.threads.push(thread.spawn(move || health::run(&prober, changed, &stop))?);
         Ok(())
     }
 
@@ -154,6 +180,24 @@ impl Proxy {
     #[must_use]
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
+    }
+
+    /// This host's identity towards other regions, for the relay's links; `None` without `[identity]`.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<PeerTls>> {
+        self.shared.identities.peer.clone()
+    }
+
+    /// Reads session pins, for `explain`; `None` where nothing is pinned.
+    #[must_use]
+    pub fn pins(&self) -> Option<Arc<Pins>> {
+        self.shared.pins.load_full()
+    }
+
+    /// Streams that peers opened for the relay on a peer listener. Given out once; streams are closed while nobody takes them.
+    #[must_use]
+    pub fn relay_streams(&self) -> Option<mpsc::Receiver<RelayStream>> {
+        self.relay_streams.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What is known of the other regions at this instant: for `explain` and `status`.
@@ -169,12 +213,18 @@ impl Proxy {
         report::make(&self.shared, &self.stats, &mut rates)
     }
 
-    /// Takes over another configuration's upstreams, endpoints, edges and probes. The policy is replaced by `app`; listeners stay as they are.
-    pub fn reconfigure(&self, config: Arc<Config>) {
+    /// Takes over another configuration's upstreams, endpoints, edges, probes and session keys. The policy is replaced by `app`; listeners
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// When `[session]` can't be used; then nothing has changed.
+    pub fn reconfigure(&self, config: Arc<Config>) -> Result<(), PinError> {
+        self.shared.pins.store(pins::load(&config)?);
         let topology = Topology::new(&config, Some(&self.shared.topology.load()));
         self.config.store(config);
         self.shared.topology.store(Arc::new(topology));
         self.changed.send_modify(|generation| *generation += 1);
+        Ok(())
     }
 
     /// Stops accepting, tells peers' probes, and lets every connection finish its present request.
@@ -226,12 +276,13 @@ type Openings = (Vec<Vec<Opening>>, Vec<(String, SocketAddr)>);
 /// Opens every listener's sockets, one for each worker.
 fn open_all(
     config: &Config,
+    identities: &Identities,
     mut inherited: Vec<(String, TcpListener)>,
     workers: usize,
 ) -> Result<Openings, BindError> {
     let mut openings: Vec<Vec<Opening>> = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for spec in &config.listeners {
+    for (spec, entry) in config.listeners.iter().zip(&identities.listeners) {
         let failed = |source| BindError { name: spec.name.clone(), address: spec.address, source };
         let known =
             inherited.iter().position(|(name, _)| *name == spec.name).map(|at| inherited.swap_remove(at).1);
@@ -244,7 +295,12 @@ fn open_all(
         }
         let open = Arc::default();
         for (worker, socket) in openings.iter_mut().zip(sockets) {
-            worker.push(Opening { spec: spec.clone(), socket, open: Arc::clone(&open) });
+            worker.push(Opening {
+                spec: spec.clone(),
+                entry: entry.clone(),
+                socket,
+                open: Arc::clone(&open),
+            });
         }
     }
     Ok((openings, addresses))

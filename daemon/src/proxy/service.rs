@@ -14,6 +14,8 @@ use super::conn::Client;
 use super::facts::{self, Arrival};
 use super::headers::Present;
 use super::meter::Active;
+use super::pins;
+use super::relay;
 use super::respond;
 use super::tell::{self, Outcome, Told};
 use crate::config::types::Class;
@@ -57,6 +59,12 @@ pub(crate) async fn handle(
     let active = Active::new(&client.pace);
     let present = Present::scan(request.headers());
     let upgrade = present.upgrade.then(|| hyper::upgrade::on(&mut request));
+    let upgrade = match upgrade {
+        Some(upgrade) if relay::is_asked(&client, request.headers()) => {
+            return Ok(relay::switch(&client, upgrade, active));
+        }
+        upgrade => upgrade,
+    };
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
     let journey = Journey { head, body, present, upgrade, active };
@@ -161,8 +169,14 @@ fn admit(
 
 async fn local(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) -> Response<ResponseBody> {
     let (home, reason) = (plan.decision.home, plan.decision.reason);
+    let arrival = plan.arrival;
     match carry::local(client, journey, plan).await {
-        Ok(response) => told.answered(client, Outcome { route: RouteKind::Local, reason, home }, response),
+        Ok(mut response) => {
+            if reason == Reason::Home {
+                pins::write(client, &arrival, home, &mut response);
+            }
+            told.answered(client, Outcome { route: RouteKind::Local, reason, home }, response)
+        }
         Err((failed, wants, active)) => {
             let response = respond::refuse(failed, wants, &client.worker.dice, active);
             told.answered(client, Outcome { route: RouteKind::Local, reason: failed, home }, response)
@@ -201,7 +215,8 @@ fn redirect(client: &Client, journey: Journey, plan: &Plan, told: Told) -> Respo
         let from = policy.regions[policy.own].name.to_str().unwrap_or_default();
         (policy.redirect_status, target::location(public_url, path_and_query(&journey.head.uri), from))
     });
-    let response = respond::redirect(status, &location, reason, journey.active);
+    let mut response = respond::redirect(status, &location, reason, journey.active);
+    pins::write(client, &plan.arrival, home, &mut response);
     told.answered(client, Outcome { route: RouteKind::Redirect, reason, home }, response)
 }
 

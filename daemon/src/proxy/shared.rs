@@ -6,20 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 use slab::Slab;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use super::clock::Dice;
 use super::pool::Pool;
 use super::sample::Sampler;
 use super::stats::WorkerStats;
+use super::tls::{Entry, Identities};
 use super::topology::{Topology, UpstreamNet};
 use crate::config::types::{AccessLog, Listener};
 use crate::decide::event::Event;
+use crate::decide::pin::Pins;
 use crate::decide::policy::Policy;
 use crate::decide::retry::Budget;
 use crate::decide::route::Live;
+use crate::link::RelayStream;
 
 /// Snapshots and names that every worker reads.
 #[derive(Debug)]
@@ -30,6 +33,12 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<ArcSwap<Live>>,
     /// Changes with the configuration.
     pub(crate) topology: Arc<ArcSwap<Topology>>,
+    /// Certificates, and whom they are for.
+    pub(crate) identities: Arc<Identities>,
+    /// Reads and writes session pins.
+    pub(crate) pins: ArcSwapOption<Pins>,
+    /// Where streams go that a peer opened for the relay.
+    pub(crate) relay: mpsc::Sender<RelayStream>,
     /// Samples of what happens.
     pub(crate) events: broadcast::Sender<Arc<Event>>,
     /// This edge in `Via`.
@@ -64,7 +73,7 @@ impl Worker {
         let topology = RefCell::new(Cache::new(Arc::clone(&shared.topology)));
         Rc::new(Self {
             stats,
-            pool: Rc::default(),
+            pool: Pool::new(Arc::clone(&shared.identities)),
             dice: Dice::new(),
             sampler: Sampler::default(),
             connections: RefCell::default(),
@@ -97,6 +106,8 @@ impl Worker {
 pub(crate) struct Door {
     /// As configured.
     pub(crate) spec: Listener,
+    /// What it speaks.
+    pub(crate) entry: Entry,
     /// Where its requests go; changes with the configuration.
     pub(crate) upstream: RefCell<Arc<UpstreamNet>>,
     /// Retries that its requests may still make.

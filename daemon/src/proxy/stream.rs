@@ -6,18 +6,35 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
 /// What the proxy reads from and writes to.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// Cleartext.
     Plain(TcpStream),
+    /// TLS, from either end. Boxed: a session is large, and most streams between hosts of one region have none.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The protocol agreed on in the TLS handshake.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(inner) => inner.get_ref().1.alpn_protocol(),
+        }
+    }
 }
 
 macro_rules! each {
     ($self:ident, $inner:ident => $call:expr) => {
         match $self.get_mut() {
             Stream::Plain($inner) => $call,
+            Stream::Tls($inner) => {
+                let $inner = &mut **$inner;
+                $call
+            }
         }
     };
 }
@@ -44,6 +61,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(inner) => inner.is_write_vectored(),
+            Self::Tls(inner) => inner.is_write_vectored(),
         }
     }
 

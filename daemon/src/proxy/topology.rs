@@ -7,7 +7,7 @@ use http::Uri;
 
 use crate::config::Config;
 use crate::config::types::{Upstream, UpstreamHealth};
-use crate::decide::region::Regions;
+use crate::decide::region::{RegionId, Regions};
 
 /// One address that requests are sent to.
 #[derive(Debug)]
@@ -20,13 +20,26 @@ pub(crate) struct Endpoint {
     pub(crate) host: String,
     /// Port, by scheme where the URL has none.
     pub(crate) port: u16,
+    /// What is spoken to it.
+    pub(crate) link: Link,
     up: AtomicBool,
     ejected_until: AtomicU64,
     in_flight: AtomicU64,
 }
 
+/// How an endpoint is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// `http://`.
+    Plain,
+    /// `https://` of an upstream: its name must be in its certificate.
+    Outward,
+    /// `https://` of an edge: its certificate must speak for this region, and we show ours.
+    Peer(RegionId),
+}
+
 impl Endpoint {
-    fn new(url: &Uri) -> Arc<Self> {
+    fn new(url: &Uri, region: Option<RegionId>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let tls = url.scheme_str() == Some("https");
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -35,6 +48,11 @@ impl Endpoint {
             url: url.clone(),
             host,
             port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            link: match (tls, region) {
+                (false, _) => Link::Plain,
+                (true, None) => Link::Outward,
+                (true, Some(region)) => Link::Peer(region),
+            },
             up: AtomicBool::new(true),
             ejected_until: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
@@ -109,25 +127,20 @@ impl Topology {
             let known =
                 before.and_then(|before| before.upstreams.iter().find(|net| net.spec.name == spec.name));
             let known = known.map_or(&[][..], |net| &net.endpoints);
-            let endpoints = spec.endpoints.iter().map(|url| keep(known, url)).collect();
+            let endpoints = spec.endpoints.iter().map(|url| keep(known, url, None)).collect();
             Arc::new(UpstreamNet { spec: spec.clone(), endpoints })
         });
-        let all_edges: Vec<_> = before
-            .iter()
-            .flat_map(|before| before.edges.iter())
-            .flat_map(|(_, edges)| edges)
-            .cloned()
-            .collect();
         let edges = config.regions.map(|(id, region)| {
             let wanted = if id == config.host.region { &[][..] } else { &region.edges };
-            wanted.iter().map(|url| keep(&all_edges, url)).collect()
+            let known = before.and_then(|before| before.edges.get(id)).map_or(&[][..], Vec::as_slice);
+            wanted.iter().map(|url| keep(known, url, Some(id))).collect()
         });
         Self { upstreams: upstreams.collect(), edges }
     }
 }
 
-fn keep(known: &[Arc<Endpoint>], url: &Uri) -> Arc<Endpoint> {
-    known.iter().find(|endpoint| endpoint.url == *url).map_or_else(|| Endpoint::new(url), Arc::clone)
+fn keep(known: &[Arc<Endpoint>], url: &Uri, region: Option<RegionId>) -> Arc<Endpoint> {
+    known.iter().find(|endpoint| endpoint.url == *url).map_or_else(|| Endpoint::new(url, region), Arc::clone)
 }
 
 /// How an endpoint is watched: an upstream's and a region's tables say the same things.

@@ -11,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::conn;
 use super::shared::{Door, Shared, Worker};
-use super::stats::{self, WorkerStats};
+use super::stats::WorkerStats;
+use super::tls::Entry;
 use crate::config::types::Listener;
 
 /// A listener's socket for one worker.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) spec: Listener,
+    pub(crate) entry: Entry,
     pub(crate) socket: TcpListener,
     pub(crate) open: Arc<AtomicUsize>,
 }
@@ -62,10 +64,10 @@ async fn work(start: Start) {
 
 /// Begins to accept at one listener.
 fn accept_at(worker: &Rc<Worker>, opening: Opening, drain: &CancellationToken) -> Option<Rc<Door>> {
-    let Opening { spec, socket, open } = opening;
+    let Opening { spec, entry, socket, open } = opening;
     let listener = tokio::net::TcpListener::from_std(socket).ok()?;
     let upstream = worker.with_topology(|topology| topology.upstreams.get(spec.upstream).cloned())?;
-    let door = Rc::new(Door { spec, upstream: upstream.into(), budget: Default::default(), open });
+    let door = Rc::new(Door { spec, entry, upstream: upstream.into(), budget: Default::default(), open });
     let (worker, at, drain) = (Rc::clone(worker), Rc::clone(&door), drain.clone());
     tokio::task::spawn_local(async move {
         tokio::select! {
@@ -130,5 +132,4 @@ async fn drained(worker: &Worker, drain: &CancellationToken) {
         worker.wake_all();
         every.tick().await;
     }
-    stats::add(&worker.stats.connections, 0);
 }
