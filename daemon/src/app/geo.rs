@@ -1,4 +1,4 @@
-//! Reads geofeeds (and the database) and compiles all geo records into source tables. Decides no home itself.
+//! Reads geofeeds and the database and compiles all geo records into source tables. Decides no home itself.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,12 +9,13 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use crate::config::Config;
+use crate::decide::geo::database::{self, Database};
 use crate::decide::geo::{self, Located, feed};
 use crate::decide::region::RegionId;
 use crate::decide::sources::{CompileError, SourceRules, SourceTables};
 use crate::decide::view::GeoSummary;
 
-/// Largest geofeed that is read.
+/// Largest geofeed or database that is read.
 const MAX_BYTES: u64 = 256 << 20;
 /// Bad lines that are told singly.
 const MAX_TOLD: usize = 10;
@@ -58,17 +59,24 @@ pub(super) fn records(config: &Config) -> Result<Records, GeoError> {
             warnings.push(format!("{}:{}: line left out: {}", path.display(), bad.line, bad.problem));
         }
     }
-    if let Some(path) = &config.geo.database {
-        let unused = "country-level records use geofeeds only";
-        warnings.push(format!(
-            "geo.database: {}: databases are not read by this version; {unused}",
-            path.display()
-        ));
-    }
+    let database = config.geo.database.as_deref().map(|path| read_database(path, config)).transpose()?;
+    let database = database.unwrap_or_default();
     let records = config.geo.records.iter().map(|record| record.prefixes.len()).sum();
-    let summary = GeoSummary { records, geofeeds: feeds.len(), database: 0, skipped, compile_ms: 0 };
-    let prefixes = Arc::new(geo::resolve(&config.geo, &feeds, &[]));
+    let summary =
+        GeoSummary { records, geofeeds: feeds.len(), database: database.networks, skipped, compile_ms: 0 };
+    let prefixes = Arc::new(geo::resolve(&config.geo, &feeds, &database.prefixes));
     Ok(Records { prefixes, summary, warnings })
+}
+
+fn read_database(path: &Path, config: &Config) -> Result<Database, GeoError> {
+    let fault = |problem| GeoError { key: "geo.database", path: path.to_owned(), problem };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| fault(error.to_string()))?;
+    if read as u64 > MAX_BYTES {
+        return Err(fault("larger than 256 MiB".to_owned()));
+    }
+    database::read(&bytes, &config.geo).map_err(|error| fault(error.to_string()))
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
