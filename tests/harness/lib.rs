@@ -1,6 +1,7 @@
 //! Harness for cases on real traffic: namespaces, processes, daemons and origins that clean up behind themselves.
 //! Never touches an interface, namespace, pin or process that it did not make.
 
+pub mod browser;
 #[cfg(feature = "daemon")]
 pub mod certs;
 pub mod daemon;

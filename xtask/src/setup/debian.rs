@@ -65,7 +65,7 @@ pub(crate) const LINKER_RUN: [Need; 1] =
     [Need::file("llvm-22-dev", "/usr/lib/llvm-22/lib/libLLVM.so.22.1", "bpf-linker runs on it")];
 
 /// Programs that tests, benches and the demo send traffic with.
-pub(crate) const TRAFFIC: [Need; 10] = [
+pub(crate) const TRAFFIC: [Need; 11] = [
     Need::program("iproute2", "ip", "namespaces, links, routes"),
     Need::program("ethtool", "ethtool", "switches offloads of test links off"),
     Need::program("nginx-light", "nginx", "a real origin"),
@@ -76,6 +76,7 @@ pub(crate) const TRAFFIC: [Need; 10] = [
     Need::program("wrk", "wrk", "HTTP load"),
     Need::program("systemd", "systemd-analyze", "judges the unit"),
     Need::program("prometheus", "promtool", "tests the alert rules"),
+    Need::program("chromium", "chromium", "shows the live page"),
 ];
 
 /// What makes, judges and tries the Debian package.

@@ -11,7 +11,7 @@ use super::args::{Ceiling, Cli, Command, Explain, List, Mode, Proto, Switch, Ter
 use super::client::{Client, ClientError, segment};
 use super::exit::Exit;
 use super::output::{Paint, plain, print};
-use super::{render, render_relay, watch};
+use super::{render, render_relay, top, watch};
 use crate::admin::wire::change::{Changed, Confirmed, Invalidated, Reloaded};
 use crate::admin::wire::status::{self, Status};
 use crate::admin::wire::{Ceilings, List as WireList, Regions};
@@ -109,6 +109,7 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
         Command::Explain(explain) => asking.explain(explain).await,
         Command::Invalidate { pool, keys } => asking.invalidate(pool, keys).await,
         Command::Relay => asking.relay().await,
+        Command::Top => top::top(client, cli.json).await,
         Command::Watch { kind } => watch::watch(client, kind, cli.json).await,
         Command::Simulate { fail } => asking.simulate(fail).await,
         Command::Reload { confirm } => asking.reload(confirm.as_deref()).await,

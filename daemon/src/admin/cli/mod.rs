@@ -8,6 +8,7 @@ mod output;
 mod render;
 mod render_relay;
 mod table;
+mod top;
 mod watch;
 
 pub use args::{Cli, Command};

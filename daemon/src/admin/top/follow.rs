@@ -157,7 +157,7 @@ fn notes(ceiling: &Ceiling, limit: &Limit) -> Vec<String> {
 }
 
 fn nic(nic: &Nic, since: &Since) -> Option<NicPane> {
-    if nic.state == "off" {
+    if matches!(nic.state.as_str(), "off" | "unknown") {
         return None;
     }
     let state = match &nic.error {
