@@ -81,10 +81,11 @@ fn functions(source: &Source<'_>, faults: &mut Vec<Fault>) {
         if !is_function(line.trim_start()) || line.ends_with(['}', ';']) {
             continue;
         }
-        let closing = format!("{}}}", &line[..indent]);
+        let lead = &line[..indent];
+        let closing = format!("{lead}}}");
         let ends = |line: &&str| {
             **line == closing
-                || (line.starts_with(&line[..indent])
+                || (line.starts_with(lead)
                     && line.ends_with(';')
                     && line.len() - line.trim_start().len() == indent)
         };
