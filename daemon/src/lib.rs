@@ -4,5 +4,6 @@ pub mod admin;
 pub mod app;
 pub mod config;
 pub mod decide;
+pub mod kernel;
 pub mod link;
 pub mod proxy;

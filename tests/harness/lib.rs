@@ -7,9 +7,16 @@ pub mod certs;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod edges;
+#[cfg(feature = "daemon")]
+pub mod foreign;
 pub mod http;
+pub mod lab;
 pub mod netns;
 pub mod nginx;
+#[cfg(feature = "daemon")]
+pub mod nic_daemon;
+#[cfg(feature = "daemon")]
+pub mod nic_plan;
 pub mod origin;
 #[cfg(feature = "daemon")]
 pub mod packets;
@@ -20,3 +27,4 @@ pub mod raw;
 pub mod recorder;
 pub mod scratch;
 pub mod sweep;
+pub mod traffic;
