@@ -7,3 +7,4 @@ pub mod decide;
 pub mod kernel;
 pub mod link;
 pub mod proxy;
+pub mod relay;

@@ -1,3 +1,12 @@
 //! The relay's bookkeeping and protocol observers as pure state machines. Never opens a socket, reads a clock or touches a disk.
 
 pub mod books;
+pub mod effect;
+pub mod fence;
+pub mod io;
+pub mod item;
+pub mod ketama;
+mod keys;
+pub mod lane;
+mod line;
+pub mod session;

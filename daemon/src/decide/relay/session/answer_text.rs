@@ -1,0 +1,316 @@
+//! Answer bytes of the text protocols. Never looks into a value.
+
+use memchr::memchr;
+
+use super::order::{Op, Pending};
+use super::request_text::trim;
+use super::{Desync, MAX_LINE, Session};
+use crate::decide::relay::io::Io;
+use crate::decide::relay::line::{number, words};
+
+/// What a line did to the head.
+enum Step {
+    /// The head has more to come, and this many bytes follow without a look.
+    More(u64),
+    /// Its answer is complete.
+    Done,
+    /// The line belongs to nobody; it passes.
+    Pass,
+    /// The answer to something of ours; it is left out.
+    Drop,
+    /// The line fits no request.
+    Lost,
+}
+
+/// What an answer says about a write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Changed,
+    Unchanged,
+    /// An error that may have cost the old value.
+    Unsure,
+    Misfit,
+}
+
+impl Session {
+    pub(super) fn answer_text(&mut self, lane: usize, bytes: &[u8], io: &mut impl Io) -> Result<usize, Desync> {
+        let (mut at, mut start) = (0, 0);
+        while at < bytes.len() {
+            if self.blind {
+                at = bytes.len();
+                break;
+            }
+            if self.skip > 0 {
+                let take = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.skip -= take as u64;
+                if self.skip_drop {
+                    deliver(io, &bytes[start..at]);
+                    start = at + take;
+                }
+                at += take;
+                continue;
+            }
+            if self.order.front().is_some_and(|head| head.lane != lane && head.op != Op::Silent) {
+                break;
+            }
+            let Some(end) = memchr(b'\n', &bytes[at..]).map(|place| at + place + 1) else {
+                if bytes.len() - at > MAX_LINE {
+                    deliver(io, &bytes[start..at]);
+                    start = at;
+                    self.go_blind(io)?;
+                    continue;
+                }
+                break;
+            };
+            if self.line(lane, trim(&bytes[at..end]), io)? {
+                deliver(io, &bytes[start..at]);
+                start = end;
+            }
+            at = end;
+        }
+        deliver(io, &bytes[start..at.max(start)]);
+        self.settle(io);
+        Ok(at)
+    }
+
+    /// One line of answer; whether it is to be left out.
+    fn line(&mut self, lane: usize, line: &[u8], io: &mut impl Io) -> Result<bool, Desync> {
+        if !self.pass_silent(line, lane, io)? {
+            return Ok(false);
+        }
+        let Some(&head) = self.order.front() else { return Ok(false) };
+        if head.lane != lane {
+            self.go_blind(io)?;
+            return Ok(false);
+        }
+        let muted = self.mute || head.dropped;
+        let step = self.step(&head, line, io);
+        match step {
+            Step::Pass => Ok(false),
+            Step::Drop => Ok(true),
+            Step::Lost => {
+                self.go_blind(io)?;
+                Ok(false)
+            }
+            Step::More(bytes) => {
+                (self.skip, self.skip_drop, self.open) = (bytes, muted, true);
+                Ok(muted)
+            }
+            Step::Done => {
+                self.open = false;
+                let error = is_error(line);
+                let hidden = muted || (head.more && !error);
+                self.mute = head.more && (self.mute || error);
+                self.order.pop();
+                Ok(hidden)
+            }
+        }
+    }
+
+    /// Gets silent requests out of the way; false when the line is theirs.
+    fn pass_silent(&mut self, line: &[u8], lane: usize, io: &mut impl Io) -> Result<bool, Desync> {
+        while self.order.front().is_some_and(|head| head.op == Op::Silent) {
+            let next = self.order.first_loud().copied();
+            let ours = matches!(line, [b'N' | b'E', b'S' | b'X' | b'F'] | [b'N' | b'E', b'S' | b'X' | b'F', b' ', ..]);
+            match next {
+                None if self.order.len() == 1 => return Ok(false),
+                Some(next) if next.op == Op::MetaNoop && next.lane == lane && (ours || is_error(line)) => {
+                    return Ok(false);
+                }
+                _ if is_error(line) || ours => {
+                    self.go_blind(io)?;
+                    return Ok(false);
+                }
+                _ => {}
+            }
+            self.order.pop();
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self, head: &Pending, line: &[u8], io: &mut impl Io) -> Step {
+        if head.quiet {
+            return self.quiet(head, line, io);
+        }
+        match head.op {
+            Op::Get => self.retrieved(line, io),
+            Op::MetaGet | Op::MetaArithmetic | Op::MetaStore | Op::MetaDelete | Op::MetaOther => {
+                self.meta_line(head, line, io)
+            }
+            Op::MetaNoop if line == b"MN" || is_error(line) => Step::Done,
+            Op::MetaNoop => Step::Lost,
+            Op::Listing => {
+                let last = matches!(line, b"END" | b"OK" | b"RESET") || is_error(line) || line.starts_with(b"BUSY");
+                if last { Step::Done } else { Step::More(0) }
+            }
+            Op::Unknown if is_error(line) || line == b"OK" => Step::Done,
+            Op::Unknown | Op::Silent | Op::Binary(_) => Step::Lost,
+            Op::Simple => Step::Done,
+            Op::Auth => {
+                self.wants_auth = line != b"STORED";
+                Step::Done
+            }
+            Op::Store | Op::Delete | Op::Arithmetic | Op::Flush(_) => self.written(head, line, io),
+        }
+    }
+
+    /// A line of a classic retrieval.
+    fn retrieved(&mut self, line: &[u8], io: &mut impl Io) -> Step {
+        if let Some(rest) = line.strip_prefix(b"VALUE ") {
+            let mut fields = words(rest);
+            let (Some(key), Some(_flags), Some(size)) = (fields.next(), fields.next(), fields.next()) else {
+                return Step::Lost;
+            };
+            let Some(size) = number(size) else { return Step::Lost };
+            self.hit(key, io);
+            return Step::More(size + 2);
+        }
+        let complete = line == b"END";
+        if !complete && !is_error(line) {
+            return Step::Lost;
+        }
+        while complete && self.order.front().is_some_and(|head| head.keys > 0) {
+            io.missed(self.order.front_key(), true);
+            self.order.pop_key();
+        }
+        Step::Done
+    }
+
+    /// `key` was found; the keys before it were not.
+    fn hit(&mut self, key: &[u8], io: &mut impl Io) {
+        while self.order.front().is_some_and(|head| head.keys > 0) {
+            let found = self.order.front_key() == key;
+            if !found {
+                io.missed(self.order.front_key(), true);
+            }
+            self.order.pop_key();
+            if found {
+                return;
+            }
+        }
+    }
+
+    fn written(&mut self, head: &Pending, line: &[u8], io: &mut impl Io) -> Step {
+        let outcome = outcome(head.op, line);
+        if outcome == Outcome::Misfit {
+            return Step::Lost;
+        }
+        self.settle_write(head, outcome, io);
+        Step::Done
+    }
+
+    fn settle_write(&mut self, head: &Pending, outcome: Outcome, io: &mut impl Io) {
+        if outcome == Outcome::Changed && head.op.stores() {
+            self.recheck(io);
+        }
+        if outcome == Outcome::Unchanged || head.skip {
+            return;
+        }
+        match head.op {
+            Op::Flush(delay_s) => io.flushed(delay_s),
+            _ => io.captured(self.order.front_key(), head.effect()),
+        }
+    }
+
+    fn meta_line(&mut self, head: &Pending, line: &[u8], io: &mut impl Io) -> Step {
+        let (code, rest) = line.split_at(line.len().min(2));
+        if !is_error(line) && rest.first().is_some_and(|&byte| byte != b' ') && head.op != Op::MetaOther {
+            return Step::Lost;
+        }
+        let value = if code == b"VA" {
+            let Some(size) = words(rest).next().and_then(number) else { return Step::Lost };
+            Some(size + 2)
+        } else {
+            None
+        };
+        match head.op {
+            Op::MetaGet if code == b"EN" || (rest.contains(&b'W') && words(rest).any(|flag| flag == b"W")) => {
+                io.missed(self.order.front_key(), true);
+            }
+            Op::MetaGet | Op::MetaOther => {}
+            _ => {
+                let outcome = meta_outcome(head.op, line);
+                if outcome == Outcome::Misfit {
+                    return Step::Lost;
+                }
+                self.settle_write(head, outcome, io);
+            }
+        }
+        match value {
+            None => Step::Done,
+            Some(bytes) => {
+                (self.skip, self.skip_drop) = (bytes, self.mute || head.dropped);
+                Step::Done
+            }
+        }
+    }
+
+    /// A line while the head is a quiet `mg`: whose it is shows only at the `mn` behind.
+    fn quiet(&mut self, head: &Pending, line: &[u8], io: &mut impl Io) -> Step {
+        let lane = head.lane;
+        let closed = self.order.first_loud().is_some_and(|next| next.op == Op::MetaNoop && next.lane == lane);
+        if line == b"MN" && closed {
+            while self.order.front().is_some_and(|head| head.op != Op::MetaNoop) {
+                let (missed, sure) = self.order.front().map_or((false, false), |one| (one.quiet, !one.hit));
+                if missed {
+                    io.missed(self.order.front_key(), sure);
+                }
+                self.order.pop();
+            }
+            let dropped = self.order.front().is_some_and(|head| head.dropped);
+            self.order.pop();
+            return if dropped { Step::Drop } else { Step::Pass };
+        }
+        if self.order.first_loud().is_some() && !closed {
+            return Step::Lost;
+        }
+        self.order.unsure_quiets();
+        if line.starts_with(b"VA ") {
+            let Some(size) = words(&line[3..]).next().and_then(number) else { return Step::Lost };
+            (self.skip, self.skip_drop) = (size + 2, false);
+        }
+        Step::Pass
+    }
+}
+
+fn deliver(io: &mut impl Io, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        io.deliver(bytes);
+    }
+}
+
+fn is_error(line: &[u8]) -> bool {
+    line == b"ERROR"
+        || line.starts_with(b"CLIENT_ERROR")
+        || line.starts_with(b"SERVER_ERROR")
+        || line.starts_with(b"ERROR ")
+}
+
+fn outcome(op: Op, line: &[u8]) -> Outcome {
+    if line.starts_with(b"SERVER_ERROR") {
+        return Outcome::Unsure;
+    }
+    if is_error(line) {
+        return Outcome::Unchanged;
+    }
+    match (op, line) {
+        (Op::Store, b"STORED") | (Op::Delete, b"DELETED" | b"NOT_FOUND") | (Op::Flush(_), b"OK") => Outcome::Changed,
+        (Op::Store, b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND") | (Op::Arithmetic, b"NOT_FOUND") => Outcome::Unchanged,
+        (Op::Arithmetic, [b'0'..=b'9', ..]) => Outcome::Changed,
+        _ => Outcome::Misfit,
+    }
+}
+
+fn meta_outcome(op: Op, line: &[u8]) -> Outcome {
+    if line.starts_with(b"SERVER_ERROR") {
+        return Outcome::Unsure;
+    }
+    if is_error(line) {
+        return Outcome::Unchanged;
+    }
+    match (op, &line[..line.len().min(2)]) {
+        (Op::MetaDelete, b"NF") | (_, b"HD" | b"OK" | b"VA") => Outcome::Changed,
+        (_, b"NS" | b"EX" | b"NF" | b"EN") => Outcome::Unchanged,
+        _ => Outcome::Misfit,
+    }
+}

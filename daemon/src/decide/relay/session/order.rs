@@ -1,0 +1,232 @@
+//! Requests in the order in which their answers are due. Never holds a value.
+
+use std::collections::VecDeque;
+
+use crate::decide::relay::effect::Effect;
+use crate::decide::relay::keys::KeyQueue;
+
+/// Most requests without an answer on one connection.
+const MAX_WAITING: usize = 16 * 1024;
+/// Most bytes of their keys.
+const MAX_KEYS: usize = 1024 * 1024;
+
+/// What was asked, as far as answers differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// Classic retrieval.
+    Get,
+    Store,
+    Delete,
+    Arithmetic,
+    Flush(u32),
+    /// One line, nothing to capture.
+    Simple,
+    Unknown,
+    Listing,
+    /// The `set` that authenticates.
+    Auth,
+    MetaGet,
+    MetaStore,
+    MetaDelete,
+    MetaArithmetic,
+    MetaOther,
+    MetaNoop,
+    /// Binary opcode.
+    Binary(u8),
+    /// Any number of writes that answer nothing, or only errors; captured already.
+    Silent,
+}
+
+impl Op {
+    pub(super) fn stores(self) -> bool {
+        match self {
+            Self::Store | Self::MetaStore => true,
+            Self::Binary(opcode) => super::request_binary::stores(opcode),
+            _ => false,
+        }
+    }
+
+    pub(super) fn writes(self) -> bool {
+        match self {
+            Self::Delete | Self::Arithmetic | Self::Flush(_) | Self::MetaDelete | Self::MetaArithmetic => true,
+            Self::Binary(opcode) => super::request_binary::writes(opcode),
+            _ => self.stores(),
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) op: Op,
+    pub(super) lane: usize,
+    /// May stay without an answer.
+    pub(super) quiet: bool,
+    /// Its answer is not for the client.
+    pub(super) dropped: bool,
+    /// Further parts of the same client request follow.
+    pub(super) more: bool,
+    /// Its server is gone.
+    pub(super) lost: bool,
+    /// Not to be captured: a refill, or the pool captures only deletes.
+    pub(super) skip: bool,
+    /// The value was handed over as a whole.
+    pub(super) complete: bool,
+    /// A quiet retrieval that was seen to hit.
+    pub(super) hit: bool,
+    /// Keys of it in the queue.
+    pub(super) keys: u32,
+    pub(super) opaque: u32,
+    pub(super) hash: Option<u128>,
+    /// The invalidation count at the miss before it.
+    pub(super) since: Option<u64>,
+}
+
+impl Pending {
+    pub(super) fn new(op: Op, lane: usize) -> Self {
+        Self {
+            op,
+            lane,
+            quiet: false,
+            dropped: false,
+            more: false,
+            lost: false,
+            skip: false,
+            complete: false,
+            hit: false,
+            keys: 0,
+            opaque: 0,
+            hash: None,
+            since: None,
+        }
+    }
+
+    /// What its success means for the other regions.
+    pub(super) fn effect(&self) -> Effect {
+        self.hash.map_or(Effect::Forget, Effect::Differs)
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Order {
+    queue: VecDeque<Pending>,
+    keys: KeyQueue,
+    /// Number of the head.
+    base: u64,
+    quiets: Vec<u32>,
+}
+
+impl Order {
+    pub(super) fn new(lanes: usize) -> Self {
+        Self { queue: VecDeque::new(), keys: KeyQueue::default(), base: 0, quiets: vec![0; lanes] }
+    }
+
+    /// Appends a request and numbers it. Its keys are pushed by [`Self::push_key`] right before or after.
+    pub(super) fn push(&mut self, pending: Pending) -> u64 {
+        if pending.op == Op::Silent && self.queue.back().is_some_and(|last| last.op == Op::Silent) {
+            return self.base + self.queue.len() as u64 - 1;
+        }
+        if pending.quiet {
+            self.quiets[pending.lane] += 1;
+        }
+        self.queue.push_back(pending);
+        self.base + self.queue.len() as u64 - 1
+    }
+
+    pub(super) fn push_key(&mut self, key: &[u8]) {
+        self.keys.push(key);
+    }
+
+    pub(super) fn front(&self) -> Option<&Pending> {
+        self.queue.front()
+    }
+
+    /// The head's first key that was not yet spoken of; empty without one.
+    pub(super) fn front_key(&self) -> &[u8] {
+        if self.queue.front().is_some_and(|head| head.keys > 0) { self.keys.front() } else { &[] }
+    }
+
+    /// The head's first key is done with.
+    pub(super) fn pop_key(&mut self) {
+        if let Some(head) = self.queue.front_mut().filter(|head| head.keys > 0) {
+            head.keys -= 1;
+            self.keys.pop();
+        }
+    }
+
+    pub(super) fn pop(&mut self) {
+        while self.queue.front().is_some_and(|head| head.keys > 0) {
+            self.pop_key();
+        }
+        if let Some(head) = self.queue.pop_front() {
+            self.base += 1;
+            if head.quiet {
+                self.quiets[head.lane] -= 1;
+            }
+        }
+        if self.queue.is_empty() {
+            self.keys.clear();
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Pending> {
+        let place = usize::try_from(id.checked_sub(self.base)?).ok()?;
+        self.queue.get_mut(place)
+    }
+
+    /// The first request that must be answered.
+    pub(super) fn first_loud(&self) -> Option<&Pending> {
+        self.queue.iter().find(|pending| !pending.quiet && pending.op != Op::Silent)
+    }
+
+    /// The request behind the head.
+    pub(super) fn second(&self) -> Option<&Pending> {
+        self.queue.get(1)
+    }
+
+    /// One of the quiet retrievals was answered, and nobody can tell which.
+    pub(super) fn unsure_quiets(&mut self) {
+        for pending in self.queue.iter_mut().take_while(|pending| pending.quiet || pending.op == Op::Silent) {
+            pending.hit = true;
+        }
+    }
+
+    /// Whether the two oldest may both stay without an answer.
+    pub(super) fn two_quiet(&self) -> bool {
+        let may = |place| self.queue.get(place).is_some_and(|one: &Pending| one.quiet || one.op == Op::Silent);
+        may(0) && may(1)
+    }
+
+    /// The head is from now on only known as something that may answer.
+    pub(super) fn silence_front(&mut self) {
+        while self.queue.front().is_some_and(|head| head.keys > 0) {
+            self.pop_key();
+        }
+        if let Some(head) = self.queue.front_mut() {
+            if head.quiet {
+                self.quiets[head.lane] -= 1;
+            }
+            *head = Pending::new(Op::Silent, head.lane);
+        }
+    }
+
+    /// Quiet requests of this server that nobody closed.
+    pub(super) fn quiets(&self, lane: usize) -> u32 {
+        self.quiets[lane]
+    }
+
+    pub(super) fn lane_lost(&mut self, lane: usize) {
+        for pending in self.queue.iter_mut().filter(|pending| pending.lane == lane) {
+            pending.lost = true;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn full(&self) -> bool {
+        self.queue.len() >= MAX_WAITING || self.keys.len_bytes() >= MAX_KEYS
+    }
+}

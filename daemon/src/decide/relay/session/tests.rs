@@ -1,0 +1,245 @@
+//! Dialogues with their captures.
+
+use super::*;
+use crate::decide::relay::effect::value_hash;
+use crate::decide::relay::io::Storing;
+
+#[derive(Default)]
+struct World {
+    sent: Vec<Vec<u8>>,
+    delivered: Vec<u8>,
+    captured: Vec<(Vec<u8>, Effect)>,
+    flushed: Vec<u32>,
+    missed: Vec<Vec<u8>>,
+    stale: bool,
+    overtaken: bool,
+    refill: bool,
+    blind: bool,
+}
+
+impl Io for World {
+    fn forward(&mut self, lane: usize, bytes: &[u8]) {
+        self.sent.resize(self.sent.len().max(lane + 1), Vec::new());
+        self.sent[lane].extend_from_slice(bytes);
+    }
+    fn deliver(&mut self, bytes: &[u8]) {
+        self.delivered.extend_from_slice(bytes);
+    }
+    fn captured(&mut self, key: &[u8], effect: Effect) {
+        self.captured.push((key.to_vec(), effect));
+    }
+    fn flushed(&mut self, delay_s: u32) {
+        self.flushed.push(delay_s);
+    }
+    fn missed(&mut self, key: &[u8], _sure: bool) {
+        self.missed.push(key.to_vec());
+    }
+    fn storing(&mut self, _key: &[u8], _hash: Option<u128>) -> Storing {
+        Storing { refill: self.refill, stale: self.stale, since: Some(0) }
+    }
+    fn overtaken(&mut self, _key: &[u8], _hash: Option<u128>, _since: u64) -> bool {
+        self.overtaken
+    }
+    fn stale_set(&mut self) {}
+    fn went_blind(&mut self) {
+        self.blind = true;
+    }
+}
+
+/// Feeds a side in pieces of `step` bytes, as a socket would.
+fn feed(session: &mut Session, world: &mut World, bytes: &[u8], step: usize, answer: bool) {
+    let mut held: Vec<u8> = Vec::new();
+    for piece in bytes.chunks(step) {
+        held.extend_from_slice(piece);
+        let taken = if answer { session.answer(0, &held, world) } else { session.request(&held, world) };
+        held.drain(..taken.expect("one server"));
+        session.between(world);
+    }
+    assert!(held.is_empty(), "left over: {}", String::from_utf8_lossy(&held));
+}
+
+fn dialogue(request: &[u8], answer: &[u8], policy: Policy) -> World {
+    let mut last = None;
+    for step in [1, 2, 3, 7, 64, 4096] {
+        let mut world = World::default();
+        let mut session = Session::new(policy, 1, None, false);
+        feed(&mut session, &mut world, request, step, false);
+        feed(&mut session, &mut world, answer, step, true);
+        session.end(&mut world);
+        assert_eq!(world.sent.first().map_or(&[][..], |sent| sent), request, "step {step}");
+        assert_eq!(world.delivered, answer, "step {step}");
+        if let Some(last) = last.replace(world.captured.clone()) {
+            assert_eq!(last, world.captured, "step {step}");
+        }
+        if step == 4096 {
+            return world;
+        }
+    }
+    unreachable!("the last step returns")
+}
+
+fn set(key: &str, value: &[u8]) -> (Vec<u8>, Effect) {
+    (key.into(), Effect::Differs(value_hash(value, 0)))
+}
+
+fn forget(key: &str) -> (Vec<u8>, Effect) {
+    (key.into(), Effect::Forget)
+}
+
+/// Request, answer, what is captured.
+type Case = (&'static [u8], &'static [u8], Vec<(Vec<u8>, Effect)>);
+
+#[test]
+fn what_may_have_changed_a_key_is_captured_and_nothing_else() {
+    let cases: Vec<Case> = vec![
+        (b"set a 0 0 2\r\nhi\r\n", b"STORED\r\n", vec![set("a", b"hi")]),
+        (b"set a 0 0 2 noreply\r\nhi\r\nget a\r\n", b"VALUE a 0 2\r\nhi\r\nEND\r\n", vec![set("a", b"hi")]),
+        (b"set a 0 0 2\r\nhi\r\n", b"SERVER_ERROR out of memory storing object\r\n", vec![set("a", b"hi")]),
+        (b"set a 0 0 2\r\nhi\r\n", b"", vec![set("a", b"hi")]),
+        (b"set a 0 0 2\r\nh", b"", vec![]),
+        (b"add a 0 0 1\r\nx\r\nreplace b 0 0 1\r\ny\r\n", b"NOT_STORED\r\nSTORED\r\n", vec![set("b", b"y")]),
+        (b"append a 0 0 1\r\nx\r\nprepend b 0 0 1\r\ny\r\n", b"STORED\r\nNOT_STORED\r\n", vec![forget("a")]),
+        (b"cas a 0 0 1 5\r\nx\r\ncas b 0 0 1 6\r\ny\r\n", b"EXISTS\r\nSTORED\r\n", vec![set("b", b"y")]),
+        (b"incr a 1\r\ndecr b 1\r\n", b"6\r\nNOT_FOUND\r\n", vec![forget("a")]),
+        (b"delete a\r\ndelete b\r\n", b"DELETED\r\nNOT_FOUND\r\n", vec![forget("a"), forget("b")]),
+        (b"touch a 1\r\ngat 1 a\r\nget a\r\n", b"TOUCHED\r\nEND\r\nEND\r\n", vec![]),
+        (b"ms a 2 T0\r\nhi\r\n", b"HD\r\n", vec![set("a", b"hi")]),
+        (b"ms a 2 q\r\nhi\r\nmn\r\n", b"MN\r\n", vec![set("a", b"hi")]),
+        (b"ms Zm9v 2 b MA\r\nhi\r\n", b"HD\r\n", vec![forget("foo")]),
+        (b"md a q\r\nmd b\r\nma c\r\nmn\r\n", b"HD\r\nNF\r\nMN\r\n", vec![forget("a"), forget("b")]),
+        (b"mg a v\r\nmg b\r\nmd a C5\r\n", b"VA 3 \r\n\r\n\n\r\nEN\r\nEX\r\n", vec![]),
+        (b"stats\r\nset a 0 0 0\r\n\r\n", b"STAT pid 1\r\nSTAT x END\r\nEND\r\nSTORED\r\n", vec![set("a", b"")]),
+        (b"set a 0 0 5\r\nx\r\ny\0\r\n", b"STORED\r\n", vec![set("a", b"x\r\ny\0")]),
+        (b"bogus\r\nversion\r\nset a 0 0 1\r\nx\r\n", b"ERROR\r\nVERSION 1\r\nSTORED\r\n", vec![set("a", b"x")]),
+    ];
+    for (request, answer, captured) in cases {
+        let world = dialogue(request, answer, Policy::default());
+        assert_eq!(world.captured, captured, "{}", String::from_utf8_lossy(request));
+    }
+}
+
+#[test]
+fn misses_are_told_by_key() {
+    let world = dialogue(
+        b"get a b c\r\ngets d\r\nmg e v\r\nmg f v q\r\nmg g v q\r\nmn\r\n",
+        b"VALUE b 0 3\r\nEND\r\nEND\r\nEND\r\nEN\r\nMN\r\n",
+        Policy::default(),
+    );
+    let missed: Vec<&str> = world.missed.iter().map(|key| std::str::from_utf8(key).unwrap_or("?")).collect();
+    assert_eq!(missed, ["a", "c", "d", "e", "f", "g"]);
+}
+
+#[test]
+fn flushes_are_captured_with_their_delay() {
+    let world = dialogue(b"flush_all\r\nflush_all 10\r\nflush_all noreply\r\n", b"OK\r\nOK\r\n", Policy::default());
+    assert_eq!(world.flushed, [0, 0, 10], "the one without an answer comes first");
+}
+
+#[test]
+fn a_key_that_versions_frame_differently_makes_it_blind_but_loses_nothing() {
+    let mut request = b"set ".to_vec();
+    request.extend_from_slice(&[b'k'; 251]);
+    request.extend_from_slice(b" 0 0 15\r\nset b 0 0 1\r\n\r\n\r\nset c 0 0 1\r\nx\r\ndelete d\r\n");
+    let world = dialogue(&request, b"CLIENT_ERROR line too long\r\nERROR\r\nSTORED\r\nDELETED\r\n", Policy::default());
+    assert!(world.blind);
+    assert_eq!(world.captured, [forget("b"), forget("c"), forget("d")]);
+}
+
+#[test]
+fn deletes_only_takes_deletes_and_flushes() {
+    let policy = Policy { deletes_only: true, ..Policy::default() };
+    let world = dialogue(
+        b"set a 0 0 1\r\nx\r\nincr a 1\r\ndelete a\r\nset b 0 0 1 noreply\r\ny\r\nflush_all\r\n",
+        b"STORED\r\n2\r\nDELETED\r\nOK\r\n",
+        policy,
+    );
+    assert_eq!((world.captured, world.flushed), (vec![forget("a")], vec![0]));
+}
+
+#[test]
+fn a_stale_set_is_followed_by_its_delete_on_the_same_connection() {
+    let mut world = World { stale: true, ..World::default() };
+    let mut session = Session::new(Policy::default(), 1, None, false);
+    feed(&mut session, &mut world, b"set a 0 0 1\r\nx\r\nget a\r\n", 5, false);
+    assert_eq!(world.sent[0], b"set a 0 0 1\r\nx\r\ndelete a noreply\r\nget a\r\n");
+    feed(&mut session, &mut world, b"STORED\r\nEND\r\n", 5, true);
+    assert_eq!(world.delivered, b"STORED\r\nEND\r\n");
+}
+
+#[test]
+fn a_set_overtaken_on_its_way_is_deleted_after_its_answer() {
+    let mut world = World { overtaken: true, ..World::default() };
+    let mut session = Session::new(Policy::default(), 1, None, false);
+    feed(&mut session, &mut world, b"set a 0 0 1\r\nx\r\nset b 0 0 9\r\n12", 99, false);
+    feed(&mut session, &mut world, b"STORED\r\n", 99, true);
+    assert_eq!(world.sent[0], b"set a 0 0 1\r\nx\r\nset b 0 0 9\r\n12", "never inside a value");
+    feed(&mut session, &mut world, b"3456789\r\n", 99, false);
+    assert!(world.sent[0].ends_with(b"3456789\r\ndelete a noreply\r\n"));
+}
+
+#[test]
+fn authentication_is_never_captured() {
+    let mut world = World::default();
+    let mut session = Session::new(Policy::default(), 1, None, true);
+    feed(&mut session, &mut world, b"set x 0 0 7\r\nuser pw\r\n", 99, false);
+    feed(&mut session, &mut world, b"CLIENT_ERROR authentication failure\r\n", 99, true);
+    feed(&mut session, &mut world, b"set x 0 0 7\r\nuser ok\r\n", 99, false);
+    feed(&mut session, &mut world, b"STORED\r\n", 99, true);
+    assert_eq!(world.captured, []);
+    feed(&mut session, &mut world, b"set x 0 0 1\r\ny\r\n", 99, false);
+    feed(&mut session, &mut world, b"STORED\r\n", 99, true);
+    assert_eq!(world.captured, [set("x", b"y")]);
+}
+
+fn frame(magic: u8, opcode: u8, opaque: u32, status: u16, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0u8; 24];
+    (bytes[0], bytes[1]) = (magic, opcode);
+    bytes[2..4].copy_from_slice(&(key.len() as u16).to_be_bytes());
+    bytes[4] = extras.len() as u8;
+    bytes[6..8].copy_from_slice(&status.to_be_bytes());
+    bytes[8..12].copy_from_slice(&((extras.len() + key.len() + value.len()) as u32).to_be_bytes());
+    bytes[12..16].copy_from_slice(&opaque.to_be_bytes());
+    [&bytes, extras, key, value].concat()
+}
+
+#[test]
+fn binary_requests_and_quiet_ones_are_paired() {
+    let extras = [0, 0, 0, 9, 0, 0, 0, 0];
+    let request = [
+        frame(0x80, 0x01, 1, 0, &extras, b"a", b"hi"),
+        frame(0x80, 0x09, 2, 0, &[], b"gone", b""),
+        frame(0x80, 0x0d, 3, 0, &[], b"here", b""),
+        frame(0x80, 0x11, 4, 0, &extras, b"q", b"quiet"),
+        frame(0x80, 0x04, 5, 0, &[], b"d", b""),
+        frame(0x80, 0x02, 6, 0, &extras, b"no", b"x"),
+        frame(0x80, 0x14, 7, 0, &[], b"dq", b""),
+        frame(0x80, 0x0a, 8, 0, &[], b"", b""),
+    ]
+    .concat();
+    let answer = [
+        frame(0x81, 0x01, 1, 0, &[], b"", b""),
+        frame(0x81, 0x0d, 3, 0, &[0, 0, 0, 0], b"here", b"value"),
+        frame(0x81, 0x04, 5, 1, &[], b"", b"Not found"),
+        frame(0x81, 0x02, 6, 2, &[], b"", b"Data exists"),
+        frame(0x81, 0x0a, 8, 0, &[], b"", b""),
+    ]
+    .concat();
+    let world = dialogue(&request, &answer, Policy::default());
+    assert!(!world.blind);
+    let mut keys: Vec<_> = world.captured.iter().map(|(key, _)| key.as_slice()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [&b"a"[..], b"d", b"dq", b"q"]);
+    assert!(world.captured.contains(&(b"a".to_vec(), Effect::Differs(value_hash(b"hi", 9)))));
+    assert_eq!(world.missed, [b"gone".to_vec()]);
+}
+
+#[test]
+fn a_dead_server_is_an_error_for_each_request() {
+    let mut world = World::default();
+    let mut session = Session::new(Policy::default(), 1, None, false);
+    feed(&mut session, &mut world, b"set a 0 0 1\r\nx\r\nget b\r\n", 99, false);
+    session.lane_down(0, "192.0.2.1:11211: connection reset", &mut world).expect("nothing was answered");
+    let error = b"SERVER_ERROR tidegate: 192.0.2.1:11211: connection reset\r\n";
+    assert_eq!(world.delivered, [&error[..], error].concat());
+    assert_eq!(world.captured, [set("a", b"x")]);
+}

@@ -1,0 +1,307 @@
+//! One client connection: moves bytes both ways past its [`Session`]. Never interprets them itself.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::lane::Lane;
+use super::out::Out;
+use super::pool::Pool;
+use crate::decide::relay::effect::Effect;
+use crate::decide::relay::io::{Io, Storing};
+use crate::decide::relay::item::Item;
+use crate::decide::relay::session::Session;
+
+/// Bytes read at once.
+const READ: usize = 64 * 1024;
+/// Most bytes that wait on one side before the other is read no more.
+const BACKLOG: usize = 256 * 1024;
+/// Most rounds before other connections get their turn.
+const ROUNDS: u32 = 16;
+
+thread_local! {
+    /// Where bytes land; what is left over moves to the connection.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+/// Numbers connections, for the fences.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A client connection.
+pub(super) struct Conn {
+    session: Session,
+    /// A partial request line.
+    held: Vec<u8>,
+    client_done: bool,
+    server_done: bool,
+    ends: Ends,
+}
+
+/// Everything that the session's [`Io`] needs.
+struct Ends {
+    pool: Arc<Pool>,
+    client: TcpStream,
+    lanes: Vec<Lane>,
+    out: Out,
+    /// Items captured and not yet submitted.
+    captures: Vec<u8>,
+    /// Of the newest submission.
+    ticket: u64,
+    id: u64,
+}
+
+impl Ends {
+    fn submit(&mut self) {
+        if !self.captures.is_empty() {
+            let ticket = self.pool.spool.submit(self.pool.place, &self.captures);
+            self.ticket = self.ticket.max(ticket);
+            self.captures.clear();
+        }
+    }
+}
+
+impl Io for Ends {
+    fn forward(&mut self, lane: usize, bytes: &[u8]) {
+        let direct = self.lanes.len() == 1;
+        self.lanes[lane].forward(bytes, direct);
+    }
+
+    fn deliver(&mut self, bytes: &[u8]) {
+        self.submit();
+        self.out.push(&self.client, &self.pool.spool, self.ticket, bytes);
+    }
+
+    fn captured(&mut self, key: &[u8], effect: Effect) {
+        Item::new(key, effect).write(&mut self.captures);
+    }
+
+    fn flushed(&mut self, delay_s: u32) {
+        Item::Flush(delay_s).write(&mut self.captures);
+    }
+
+    fn missed(&mut self, key: &[u8], sure: bool) {
+        self.pool.missed(key, self.id, sure);
+    }
+
+    fn storing(&mut self, key: &[u8], hash: Option<u128>) -> Storing {
+        self.pool.storing(key, self.id, hash)
+    }
+
+    fn overtaken(&mut self, key: &[u8], hash: Option<u128>, since: u64) -> bool {
+        self.pool.overtaken(key, hash, since)
+    }
+
+    fn stale_set(&mut self) {
+        self.pool.counters.stale_sets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn went_blind(&mut self) {
+        self.pool.counters.blind.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a connection ends; nothing that the other connections need to know.
+enum End {
+    Done,
+    Lost,
+}
+
+impl Conn {
+    pub(super) fn new(pool: Arc<Pool>, client: TcpStream, refill_port: bool) -> Self {
+        let lanes: Vec<Lane> = pool.servers.iter().map(|server| Lane::new(server.address)).collect();
+        let session = Session::new(pool.policy(refill_port), lanes.len(), pool.ring.clone(), pool.wants_auth());
+        pool.counters.connections.fetch_add(1, Ordering::Relaxed);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let ends =
+            Ends { pool, client, lanes, out: Out::default(), captures: Vec::new(), ticket: 0, id };
+        Self { session, held: Vec::new(), client_done: false, server_done: false, ends }
+    }
+
+    /// Runs until either side ends.
+    pub(super) async fn run(mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS {
+            match self.round(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(End::Done | End::Lost) => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Moves what can be moved; whether anything was.
+    fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut moved = self.requests(cx)?;
+        for lane in 0..self.ends.lanes.len() {
+            if let Poll::Ready(Err(error)) = self.ends.lanes[lane].poll_out(cx) {
+                self.lose(lane, &error.to_string())?;
+                moved = true;
+            }
+            moved |= self.answers(lane, cx)?;
+        }
+        self.session.between(&mut self.ends);
+        self.ends.submit();
+        match self.ends.out.poll(&mut self.ends.client, &self.ends.pool.spool, cx) {
+            Poll::Ready(Err(_)) => return Err(End::Lost),
+            Poll::Ready(Ok(())) => self.finish(cx)?,
+            Poll::Pending => {}
+        }
+        Ok(moved)
+    }
+
+    /// Ends the connection once a side is done and nothing is owed.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.server_done {
+            return Err(End::Done);
+        }
+        if !self.client_done && !self.session.quitting() {
+            return Ok(());
+        }
+        let sent = self.ends.lanes.iter().all(|lane| lane.backlog() == 0);
+        if sent && !self.session.owes() && self.ends.pool.spool.poll_durable(self.ends.ticket, cx.waker()) {
+            let open = self.session.is_blind() && self.ends.lanes.iter().any(Lane::is_open);
+            if !open {
+                return Err(End::Done);
+            }
+            self.ends.lanes.iter_mut().for_each(|lane| lane.poll_shutdown(cx));
+        }
+        Ok(())
+    }
+
+    /// Reads requests, unless too much waits.
+    fn requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let ends = &mut self.ends;
+        let backlog: usize = ends.lanes.iter().map(Lane::backlog).sum();
+        let late = !ends.pool.spool.poll_durable(ends.ticket, cx.waker()) && ends.out.len() == 0;
+        if self.client_done || backlog > BACKLOG || ends.out.len() > BACKLOG || self.session.full() || late {
+            return Ok(false);
+        }
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            match Pin::new(&mut ends.client).poll_read(cx, &mut buf) {
+                Poll::Pending => None,
+                Poll::Ready(Err(error)) => Some(Err(error)),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => Some(Ok(0)),
+                Poll::Ready(Ok(())) => {
+                    for lane in 0..ends.lanes.len() {
+                        if self.session.is_down(lane) && ends.lanes[lane].may_try() {
+                            self.session.lane_up(lane, ends.pool.wants_auth());
+                        }
+                    }
+                    let length = buf.filled().len();
+                    Some(feed(&mut self.held, buf.filled(), |bytes| self.session.request(bytes, ends)).map(|()| length))
+                }
+            }
+        });
+        match read {
+            None => Ok(false),
+            Some(Ok(0)) => {
+                self.client_done = true;
+                Ok(true)
+            }
+            Some(Ok(_)) => {
+                self.session.settle(&mut self.ends);
+                Ok(true)
+            }
+            Some(Err(_)) => Err(End::Lost),
+        }
+    }
+
+    /// Reads one server's answers, unless the client does not take them or it is another server's turn.
+    fn answers(&mut self, lane: usize, cx: &mut Context<'_>) -> Result<bool, End> {
+        let turn = self.session.due().is_none_or(|due| due == lane);
+        let mut moved = false;
+        if turn && self.ends.lanes.len() > 1 && !self.ends.lanes[lane].held.is_empty() {
+            moved = self.again(lane)?;
+        }
+        let full = self.ends.lanes[lane].held.len() > BACKLOG;
+        if self.ends.out.len() > BACKLOG || full {
+            return Ok(moved);
+        }
+        let read = SCRATCH.with_borrow_mut(|scratch| match self.ends.lanes[lane].poll_read(cx, scratch) {
+            Poll::Pending => None,
+            Poll::Ready(Err(error)) => Some(Err(error)),
+            Poll::Ready(Ok(read)) => {
+                let mut held = std::mem::take(&mut self.ends.lanes[lane].held);
+                let ends = &mut self.ends;
+                let fed = feed(&mut held, &scratch[..read], |bytes| self.session.answer(lane, bytes, ends));
+                self.ends.lanes[lane].held = held;
+                Some(fed.map(|()| read))
+            }
+        });
+        match read {
+            None => Ok(moved),
+            Some(Ok(0)) => self.lose(lane, "the server closed the connection").map(|()| true),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(End::Lost),
+            Some(Err(error)) => self.lose(lane, &error.to_string()).map(|()| true),
+        }
+    }
+
+    /// Offers a server's held bytes again: it may be its turn now.
+    fn again(&mut self, lane: usize) -> Result<bool, End> {
+        let mut held = std::mem::take(&mut self.ends.lanes[lane].held);
+        let before = held.len();
+        let fed = feed(&mut held, &[], |bytes| self.session.answer(lane, bytes, &mut self.ends));
+        let moved = held.len() != before;
+        self.ends.lanes[lane].held = held;
+        fed.map(|()| moved).map_err(|_| End::Lost)
+    }
+
+    /// A server is gone.
+    fn lose(&mut self, lane: usize, why: &str) -> Result<(), End> {
+        let alone = self.ends.lanes.len() == 1;
+        let was_up = self.ends.lanes[lane].lose();
+        let why = format!("{}: {why}", self.ends.pool.servers[lane].address);
+        let followed = self.session.lane_down(lane, &why, &mut self.ends).is_ok();
+        // As with memcached itself: when it closes, so does the connection.
+        self.server_done |= alone && was_up;
+        if followed || self.ends.out.len() > 0 {
+            self.server_done |= !followed;
+            return Ok(());
+        }
+        Err(End::Lost)
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.session.end(&mut self.ends);
+        self.ends.submit();
+        self.ends.pool.counters.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives `fresh` bytes, behind what was held, to `take`; holds what that leaves.
+fn feed<E>(
+    held: &mut Vec<u8>,
+    fresh: &[u8],
+    take: impl FnOnce(&[u8]) -> Result<usize, E>,
+) -> io::Result<()> {
+    let lost = |_| io::Error::new(io::ErrorKind::InvalidData, "the dialogue is lost");
+    if held.is_empty() {
+        let taken = take(fresh).map_err(lost)?;
+        held.extend_from_slice(&fresh[taken..]);
+        return Ok(());
+    }
+    held.extend_from_slice(fresh);
+    let taken = take(held).map_err(lost)?;
+    if taken == held.len() {
+        held.clear();
+        held.shrink_to(READ);
+    } else {
+        held.drain(..taken);
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The relay: memcached fronts, the spool, links to other regions, applying. Never decides what is captured; see `decide::relay`.
+
+mod error;
+mod front;
+mod hub;
+mod setup;
+pub mod spool;
+mod workers;
+
+pub use self::error::RelayError;
+pub use self::hub::{InvalidateError, MAX_BATCH, Relay};
+pub use self::setup::start;

@@ -1,0 +1,289 @@
+//! What the other regions must still forget, on disk and in order. Never sends anything itself.
+//!
+//! Fronts [`submit`](Spool::submit) and get a ticket; a thread of its own commits what came together (group commit) and then makes the
+//! tickets durable. Links take rows with [`Spool::next`] and give them back with [`Spool::applied`]. Books and rows change in the same
+//! transaction.
+
+mod store;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+
+pub use self::store::{Opener, StoreError, file};
+use crate::decide::relay::books::Books;
+use crate::decide::relay::lane::{Lane, Row};
+use crate::decide::report::relay::{SpoolReport, Verified};
+
+/// Most bytes of rows per lane that wait in memory for a link; the rest waits on disk.
+const READY_BYTES: u64 = 4 * 1024 * 1024;
+/// Most bytes that may wait for their commit before fronts stop reading.
+const INBOX_BYTES: usize = 16 * 1024 * 1024;
+
+/// How a spool is kept.
+#[derive(Clone, Debug)]
+pub struct SpoolConfig {
+    /// Most bytes of rows.
+    pub limit_bytes: u64,
+    /// Tickets are durable after the commit; else at once.
+    pub group: bool,
+    /// Every pool and region.
+    pub lanes: Vec<LaneConfig>,
+    /// How many pools there are.
+    pub pools: usize,
+}
+
+/// One pool towards one region.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    /// The pool's place.
+    pub pool: usize,
+    /// Names it on disk: `pool NUL region`.
+    pub name: String,
+    /// Rows older than this are dropped.
+    pub expire_after: Duration,
+    /// What cannot be accounted for is answered by a flush.
+    pub flush_unknown: bool,
+}
+
+/// Something that happened to a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneEvent {
+    /// So many keys became one flush.
+    Converted(u64),
+    /// The captures of a while are unknown.
+    Unknown,
+}
+
+/// Told of events: lane and what.
+pub type Teller = Box<dyn Fn(usize, LaneEvent) + Send>;
+
+struct Inbox {
+    pools: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Of the newest submission.
+    ticket: u64,
+    applied: Vec<(usize, Arc<Row>)>,
+    loads: Vec<usize>,
+    stop: bool,
+    asleep: bool,
+}
+
+struct LaneState {
+    lane: Lane,
+    ready: VecDeque<Arc<Row>>,
+    ready_bytes: u64,
+    /// The first row that is on disk only.
+    disk_from: Option<u64>,
+    loading: bool,
+    bytes: u64,
+    /// Rows below are void and weigh nothing.
+    floor: u64,
+    lag: Option<Duration>,
+    verified: Verified,
+    refused: Option<String>,
+}
+
+struct LaneCell {
+    config: LaneConfig,
+    id: u32,
+    state: Mutex<LaneState>,
+    filled: Notify,
+    oldest_ms: AtomicU64,
+}
+
+struct Shared {
+    group: bool,
+    limit_bytes: u64,
+    inbox: Mutex<Inbox>,
+    work: Condvar,
+    durable: AtomicU64,
+    wakers: Mutex<Vec<Waker>>,
+    lanes: Vec<LaneCell>,
+    /// Whether a pool has any lane.
+    relayed: Vec<bool>,
+    commits: AtomicU64,
+    bytes: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+/// A handle; clones share the spool.
+#[derive(Clone)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A poisoned lock means that a thread panicked between two plain assignments; the data is still whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Spool {
+    /// Opens the spool and starts its thread. A damaged file is an error; the caller sets it aside and says `unknown` the next time.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(
+        opener: Opener,
+        config: &SpoolConfig,
+        unknown: bool,
+        tell: Teller,
+    ) -> Result<(Self, std::thread::JoinHandle<()>), StoreError> {
+        thread::start(opener, config, unknown, tell)
+    }
+
+    /// Hands over items of a pool; the ticket is durable once they are.
+    #[must_use]
+    pub fn submit(&self, pool: usize, items: &[u8]) -> u64 {
+        if items.is_empty() || !self.shared.relayed[pool] {
+            return 0;
+        }
+        let mut inbox = lock(&self.shared.inbox);
+        inbox.pools[pool].extend_from_slice(items);
+        inbox.bytes += items.len();
+        inbox.ticket += 1;
+        let ticket = inbox.ticket;
+        if inbox.asleep {
+            self.shared.work.notify_one();
+        }
+        // With sync = "os" the client is answered at once, unless the spool cannot keep up.
+        if self.shared.group || inbox.bytes > INBOX_BYTES { ticket } else { 0 }
+    }
+
+    /// Whether this ticket is durable.
+    #[must_use]
+    pub fn is_durable(&self, ticket: u64) -> bool {
+        self.shared.durable.load(Ordering::Acquire) >= ticket
+    }
+
+    /// As [`Self::is_durable`]; if not, the waker is called when that may have changed.
+    #[must_use]
+    pub fn poll_durable(&self, ticket: u64, waker: &Waker) -> bool {
+        if self.is_durable(ticket) {
+            return true;
+        }
+        let mut wakers = lock(&self.shared.wakers);
+        if !wakers.iter().any(|other| other.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+        drop(wakers);
+        self.is_durable(ticket)
+    }
+
+    /// Every lane's configuration, in order.
+    pub fn lanes(&self) -> impl Iterator<Item = &LaneConfig> {
+        self.shared.lanes.iter().map(|lane| &lane.config)
+    }
+
+    /// The next row of a lane, which counts as on its way from now on.
+    #[must_use]
+    pub fn next(&self, lane: usize) -> Option<Arc<Row>> {
+        let mut state = lock(&self.shared.lanes[lane].state);
+        let row = state.ready.pop_front();
+        if let Some(row) = &row {
+            state.ready_bytes -= row.weight();
+            state.lane.hand_out(row);
+        }
+        let load = state.ready.is_empty() && state.disk_from.is_some() && !state.loading;
+        state.loading |= load;
+        drop(state);
+        if load {
+            let mut inbox = lock(&self.shared.inbox);
+            inbox.loads.push(lane);
+            self.shared.work.notify_one();
+        }
+        row
+    }
+
+    /// Waits until [`Self::next`] may have something.
+    pub async fn filled(&self, lane: usize) {
+        self.shared.lanes[lane].filled.notified().await;
+    }
+
+    /// The other region applied this row.
+    pub fn applied(&self, lane: usize, row: Arc<Row>) {
+        let lag = Duration::from_millis(now_ms().saturating_sub(row.at_ms));
+        lock(&self.shared.lanes[lane].state).lag = Some(lag);
+        let mut inbox = lock(&self.shared.inbox);
+        inbox.applied.push((lane, row));
+        if inbox.asleep {
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// The other region's word against this lane; `None` when it has none.
+    pub fn refused(&self, lane: usize, why: Option<String>) {
+        lock(&self.shared.lanes[lane].state).refused = why;
+    }
+
+    /// Adds results of read-backs.
+    pub fn verified(&self, lane: usize, results: Verified) {
+        let mut state = lock(&self.shared.lanes[lane].state);
+        state.verified.equal += results.equal;
+        state.verified.absent += results.absent;
+        state.verified.stale += results.stale;
+    }
+
+    /// Stops the thread after a last commit.
+    pub fn stop(&self) {
+        lock(&self.shared.inbox).stop = true;
+        self.shared.work.notify_one();
+    }
+
+    /// The spool as a whole.
+    #[must_use]
+    pub fn report(&self) -> SpoolReport {
+        SpoolReport {
+            bytes: self.shared.bytes.load(Ordering::Relaxed),
+            limit_bytes: self.shared.limit_bytes,
+            commits: self.shared.commits.load(Ordering::Relaxed),
+            failure: lock(&self.shared.failure).clone(),
+        }
+    }
+
+    /// One lane's state.
+    #[must_use]
+    pub fn lane_state(&self, lane: usize) -> LaneView {
+        let cell = &self.shared.lanes[lane];
+        let state = lock(&cell.state);
+        let oldest = cell.oldest_ms.load(Ordering::Relaxed);
+        let pending = state.lane.pending();
+        LaneView {
+            books: state.lane.books(),
+            pending,
+            oldest: (oldest > 0 && pending > 0).then(|| Duration::from_millis(now_ms().saturating_sub(oldest))),
+            lag: state.lag,
+            verified: state.verified,
+            refused: state.refused.clone(),
+        }
+    }
+}
+
+/// What [`Spool::lane_state`] tells.
+#[derive(Clone, Debug)]
+pub struct LaneView {
+    /// The books.
+    pub books: Books,
+    /// What waits or is on its way.
+    pub pending: u64,
+    /// Age of the oldest.
+    pub oldest: Option<Duration>,
+    /// From capture to the other region's word, of the newest.
+    pub lag: Option<Duration>,
+    /// Read-backs.
+    pub verified: Verified,
+    /// The other region's word against it.
+    pub refused: Option<String>,
+}

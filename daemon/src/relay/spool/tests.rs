@@ -1,0 +1,284 @@
+//! The spool on a disk that fails, tears and forgets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+
+use redb::StorageBackend;
+
+use super::*;
+use crate::decide::relay::item::{Item, Items};
+
+/// A disk in memory: what was synced, and what was only written.
+#[derive(Debug, Default)]
+struct Platter {
+    synced: Vec<u8>,
+    /// Writes and lengths since the last sync, in order.
+    volatile: Vec<Change>,
+    current: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Len(usize),
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Len(len) => bytes.resize(*len, 0),
+        Change::Write(at, data) => {
+            bytes.resize(bytes.len().max(at + data.len()), 0);
+            bytes[*at..at + data.len()].copy_from_slice(data);
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    platter: Arc<Mutex<Platter>>,
+    failing: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn opener(&self) -> Opener {
+        let disk = self.clone();
+        Box::new(move || {
+            redb::Builder::new()
+                .create_with_backend(disk.clone())
+                .map_err(|error| StoreError::Damaged(error.to_string()))
+        })
+    }
+
+    fn check(&self) -> Result<(), std::io::Error> {
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(std::io::Error::from_raw_os_error(28));
+        }
+        Ok(())
+    }
+
+    /// Power is cut: of what was not synced, each piece is there, torn, or not, as the dice say.
+    fn cut_power(&self, dice: &mut impl FnMut(u64) -> u64) -> Self {
+        let platter = lock(&self.platter);
+        let mut bytes = platter.synced.clone();
+        for change in &platter.volatile {
+            match (change, dice(3)) {
+                (_, 0) => {}
+                (Change::Write(at, data), 1) => {
+                    let part = usize::try_from(dice(data.len() as u64 + 1)).expect("small");
+                    apply(&mut bytes, &Change::Write(*at, data[..part].to_vec()));
+                }
+                (change, _) => apply(&mut bytes, change),
+            }
+        }
+        let platter = Platter { synced: bytes.clone(), volatile: Vec::new(), current: bytes };
+        Self { platter: Arc::new(Mutex::new(platter)), failing: Arc::default() }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        Ok(lock(&self.platter).current.len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        let at = usize::try_from(offset).expect("small");
+        out.copy_from_slice(&lock(&self.platter).current[at..at + out.len()]);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.check()?;
+        let mut platter = lock(&self.platter);
+        let change = Change::Len(usize::try_from(len).expect("small"));
+        apply(&mut platter.current, &change);
+        platter.volatile.push(change);
+        Ok(())
+    }
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.check()?;
+        let mut platter = lock(&self.platter);
+        platter.volatile.clear();
+        platter.synced = platter.current.clone();
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        self.check()?;
+        let mut platter = lock(&self.platter);
+        let change = Change::Write(usize::try_from(offset).expect("small"), data.to_vec());
+        apply(&mut platter.current, &change);
+        platter.volatile.push(change);
+        Ok(())
+    }
+}
+
+fn config(limit_bytes: u64, group: bool) -> SpoolConfig {
+    let lane = LaneConfig {
+        pool: 0,
+        name: "p\0r".into(),
+        expire_after: Duration::from_secs(3600),
+        flush_unknown: true,
+    };
+    SpoolConfig { limit_bytes, group, lanes: vec![lane], pools: 1 }
+}
+
+fn open(disk: &Disk, config: SpoolConfig) -> (Spool, std::thread::JoinHandle<()>) {
+    Spool::open(disk.opener(), &config, false, Box::new(|_, _| {})).expect("opens")
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..20_000 {
+        if done() {
+            return;
+        }
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_micros(500));
+    }
+    panic!("never: {what}");
+}
+
+fn put(spool: &Spool, key: &[u8]) -> u64 {
+    let mut bytes = Vec::new();
+    Item::Forget(key).write(&mut bytes);
+    spool.submit(0, &bytes)
+}
+
+fn drain(spool: &Spool) -> Vec<Arc<Row>> {
+    let mut rows = Vec::new();
+    let mut seen = 0;
+    until("all rows", || {
+        rows.extend(std::iter::from_fn(|| spool.next(0)));
+        seen = rows.iter().map(|row| u64::from(row.count)).sum::<u64>();
+        seen >= spool.lane_state(0).pending
+    });
+    rows
+}
+
+fn closed(spool: &Spool) {
+    let view = spool.lane_state(0);
+    assert_eq!(view.books.pending(), Some(view.pending), "{:?}", view.books);
+}
+
+#[test]
+fn what_was_durable_is_there_after_every_power_cut() {
+    let seed = 20_261_124u64;
+    let mut state = seed;
+    let mut dice = move |sides: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % sides
+    };
+    let mut disk = Disk::default();
+    let mut owed: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for life in 0..60u64 {
+        let (spool, thread) = open(&disk, config(1 << 30, true));
+        closed(&spool);
+        let mut tickets = BTreeMap::new();
+        for n in 0..dice(30) {
+            let key = format!("{life}:{}", n % 7).into_bytes();
+            tickets.insert(put(&spool, &key), key);
+            if dice(3) == 0 {
+                until("durable", || tickets.keys().all(|&ticket| spool.is_durable(ticket)));
+            }
+        }
+        let fail = dice(4) == 0;
+        disk.failing.store(fail, Ordering::Relaxed);
+        let durable: Vec<Vec<u8>> =
+            tickets.iter().filter(|(ticket, _)| spool.is_durable(**ticket)).map(|(_, key)| key.clone()).collect();
+        owed.extend(durable);
+        let after = disk.cut_power(&mut dice);
+        spool.stop();
+        disk.failing.store(false, Ordering::Relaxed);
+        thread.join().expect("the thread ends");
+        disk = after;
+        // The next life finds everything that was owed.
+        let (spool, thread) = open(&disk, config(1 << 30, true));
+        closed(&spool);
+        let rows = drain(&spool);
+        let there: BTreeSet<Vec<u8>> = rows
+            .iter()
+            .flat_map(|row| Items::new(&row.items).filter_map(|item| item.key().map(|(key, _)| key.to_vec())))
+            .collect();
+        let lost: Vec<_> = owed.difference(&there).collect();
+        assert!(lost.is_empty(), "seed {seed}, life {life}: lost {lost:?}");
+        if dice(2) == 0 {
+            rows.into_iter().for_each(|row| spool.applied(0, row));
+            until("applied", || spool.lane_state(0).pending == 0);
+            owed.clear();
+        }
+        closed(&spool);
+        spool.stop();
+        thread.join().expect("the thread ends");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_delays_tickets_and_loses_nothing() {
+    let disk = Disk::default();
+    let (spool, thread) = open(&disk, config(1 << 30, true));
+    disk.failing.store(true, Ordering::Relaxed);
+    let ticket = put(&spool, b"k");
+    until("the failure is told", || spool.report().failure.is_some());
+    assert!(!spool.is_durable(ticket));
+    disk.failing.store(false, Ordering::Relaxed);
+    until("durable again", || spool.is_durable(ticket));
+    assert_eq!(spool.report().failure, None);
+    assert_eq!(drain(&spool).len(), 1);
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
+#[test]
+fn over_the_bound_keys_become_one_flush() {
+    let disk = Disk::default();
+    let (spool, thread) = open(&disk, config(64 * 1024, true));
+    let mut ticket = 0;
+    for n in 0..5_000 {
+        ticket = put(&spool, format!("some-key-{n}").as_bytes());
+    }
+    until("durable", || spool.is_durable(ticket));
+    let view = spool.lane_state(0);
+    assert!(view.books.converted > 0, "{:?}", view.books);
+    assert_eq!(view.books.captured, 5_000);
+    closed(&spool);
+    let rows = drain(&spool);
+    assert!(rows.iter().any(|row| Items::new(&row.items).any(|item| item == Item::Flush(0))));
+    rows.into_iter().for_each(|row| spool.applied(0, row));
+    until("applied", || spool.lane_state(0).pending == 0);
+    closed(&spool);
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
+#[test]
+fn a_crash_with_sync_os_is_unknown_and_a_clean_stop_is_not() {
+    let disk = Disk::default();
+    let (spool, thread) = open(&disk, config(1 << 20, false));
+    assert_eq!(put(&spool, b"k"), 0, "answered at once");
+    spool.stop();
+    thread.join().expect("the thread ends");
+    let (spool, thread) = open(&disk, config(1 << 20, false));
+    assert_eq!(spool.lane_state(0).books.unknown, 0);
+    assert_eq!(spool.lane_state(0).pending, 1);
+    let crashed = disk.cut_power(&mut |_| 2);
+    spool.stop();
+    thread.join().expect("the thread ends");
+    let (spool, thread) = open(&crashed, config(1 << 20, false));
+    until("the flush", || spool.lane_state(0).books.unknown == 1);
+    let rows = drain(&spool);
+    assert!(rows.iter().any(|row| Items::new(&row.items).any(|item| item == Item::Flush(0))));
+    closed(&spool);
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
+#[test]
+fn a_file_of_the_spool_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("spool.redb");
+    let (spool, thread) =
+        Spool::open(file(path.clone()), &config(1 << 20, true), false, Box::new(|_, _| {})).expect("opens");
+    let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = Spool::open(file(path), &config(1 << 20, true), false, Box::new(|_, _| {}));
+    assert!(matches!(again, Err(StoreError::InUse)), "{:?}", again.err());
+    spool.stop();
+    thread.join().expect("the thread ends");
+}

@@ -1,0 +1,376 @@
+//! The thread that commits. Never holds a lock while it writes.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::store::{Batch, Past, Store};
+use super::{
+    Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Shared, Spool, SpoolConfig, StoreError, Teller, lock,
+    now_ms,
+};
+use crate::decide::relay::item::Items;
+use crate::decide::relay::lane::{Lane, Row};
+use crate::decide::report::relay::Verified;
+
+/// Time between looks at what expired.
+const TICK: Duration = Duration::from_secs(1);
+/// With sync = "os": least time between commits.
+const OS_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes read from disk at once, towards links and at the start.
+const LOAD_BYTES: usize = 2 * 1024 * 1024;
+/// Spool bytes per key that may be pending: bounds the index in memory.
+const BYTES_PER_KEY: u64 = 256;
+/// Shortest and longest wait after a failed commit.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+struct Committer {
+    shared: Arc<Shared>,
+    store: Store,
+    tell: Teller,
+    last_tick: Instant,
+}
+
+struct Work {
+    pools: Vec<Vec<u8>>,
+    ticket: u64,
+    applied: Vec<(usize, Arc<Row>)>,
+    loads: Vec<usize>,
+    stop: bool,
+}
+
+pub(super) fn start(
+    opener: Opener,
+    config: &SpoolConfig,
+    unknown: bool,
+    tell: Teller,
+) -> Result<(Spool, JoinHandle<()>), StoreError> {
+    let (mut store, Past { clean }) = Store::open(opener)?;
+    let unknown = unknown || (!clean && !config.group);
+    let mut lanes = Vec::new();
+    for lane in &config.lanes {
+        lanes.push(restore(&mut store, lane.clone())?);
+    }
+    let mut relayed = vec![false; config.pools];
+    for lane in &config.lanes {
+        relayed[lane.pool] = true;
+    }
+    let shared = Arc::new(Shared {
+        group: config.group,
+        limit_bytes: config.limit_bytes,
+        inbox: Mutex::new(Inbox {
+            pools: vec![Vec::new(); config.pools],
+            bytes: 0,
+            ticket: 0,
+            applied: Vec::new(),
+            loads: Vec::new(),
+            stop: false,
+            asleep: false,
+        }),
+        work: Condvar::new(),
+        durable: AtomicU64::new(0),
+        wakers: Mutex::new(Vec::new()),
+        lanes,
+        relayed,
+        commits: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        failure: Mutex::new(None),
+    });
+    let mut committer = Committer { shared: Arc::clone(&shared), store, tell, last_tick: Instant::now() };
+    let handle = std::thread::Builder::new()
+        .name("relay-spool".into())
+        .spawn(move || {
+            committer.begin(unknown);
+            committer.run();
+        })
+        .map_err(|error| StoreError::Io(error.to_string()))?;
+    Ok((Spool { shared }, handle))
+}
+
+fn restore(store: &mut Store, config: super::LaneConfig) -> Result<LaneCell, StoreError> {
+    let (id, books, next) = store.lane(&config.name)?;
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    let mut lane = Lane::new(seed, books, next);
+    let (mut from, mut bytes, mut oldest, mut first) = (0, 0, 0, None);
+    loop {
+        let (rows, all) = store.rows(id, from, LOAD_BYTES)?;
+        for row in &rows {
+            lane.restore(row);
+            bytes += row.weight();
+            from = row.end();
+            if first.is_none() {
+                (first, oldest) = (Some(row.first), row.at_ms);
+            }
+        }
+        if all {
+            break;
+        }
+    }
+    let extra = lane.reconcile();
+    if extra > 0 {
+        tracing::warn!(lane = %config.name.replace('\0', " to "), extra, "the spool held more than its books");
+    }
+    let state = LaneState {
+        lane,
+        ready: VecDeque::new(),
+        ready_bytes: 0,
+        disk_from: first,
+        loading: false,
+        bytes,
+        floor: 0,
+        lag: None,
+        verified: Verified::default(),
+        refused: None,
+    };
+    let cell = LaneCell {
+        config,
+        id,
+        state: Mutex::new(state),
+        filled: Notify::new(),
+        oldest_ms: AtomicU64::new(oldest),
+    };
+    cell.filled.notify_one();
+    Ok(cell)
+}
+
+impl Committer {
+    /// Acts on what the last daemon left unknown.
+    fn begin(&mut self, unknown: bool) {
+        if !unknown {
+            return;
+        }
+        let mut batch = Batch::default();
+        for (place, cell) in self.shared.lanes.iter().enumerate() {
+            lock(&cell.state).lane.unknown(cell.config.flush_unknown);
+            cut(cell, &mut batch);
+            (self.tell)(place, LaneEvent::Unknown);
+        }
+        self.commit(&batch);
+    }
+
+    fn run(&mut self) {
+        loop {
+            let work = self.wait();
+            let mut batch = Batch { clean: work.stop, ..Batch::default() };
+            for (pool, items) in work.pools.iter().enumerate() {
+                if !items.is_empty() {
+                    self.capture(pool, items, &mut batch);
+                }
+            }
+            self.settle(&work.applied, &mut batch);
+            self.bound(&mut batch);
+            if self.last_tick.elapsed() >= TICK {
+                self.last_tick = Instant::now();
+                self.tick(&mut batch);
+            }
+            if !self.commit(&batch) {
+                return;
+            }
+            self.shared.durable.store(work.ticket, Ordering::Release);
+            for waker in std::mem::take(&mut *lock(&self.shared.wakers)) {
+                waker.wake();
+            }
+            for lane in work.loads {
+                self.load(lane);
+            }
+            if work.stop {
+                return;
+            }
+            if !self.shared.group {
+                std::thread::sleep(OS_PAUSE);
+            }
+        }
+    }
+
+    /// Waits for anything to do.
+    fn wait(&self) -> Work {
+        let mut inbox = lock(&self.shared.inbox);
+        let idle = |inbox: &Inbox| {
+            inbox.bytes == 0 && inbox.applied.is_empty() && inbox.loads.is_empty() && !inbox.stop
+        };
+        if idle(&inbox) {
+            inbox.asleep = true;
+            let wait = TICK.saturating_sub(self.last_tick.elapsed());
+            inbox = match self.shared.work.wait_timeout_while(inbox, wait, |inbox| idle(inbox)) {
+                Ok((inbox, _)) => inbox,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            inbox.asleep = false;
+        }
+        inbox.bytes = 0;
+        Work {
+            pools: inbox.pools.iter_mut().map(std::mem::take).collect(),
+            ticket: inbox.ticket,
+            applied: std::mem::take(&mut inbox.applied),
+            loads: std::mem::take(&mut inbox.loads),
+            stop: inbox.stop,
+        }
+    }
+
+    fn capture(&self, pool: usize, items: &[u8], batch: &mut Batch) {
+        for cell in self.shared.lanes.iter().filter(|cell| cell.config.pool == pool) {
+            let mut state = lock(&cell.state);
+            for item in Items::new(items) {
+                state.lane.capture(&item);
+                if state.lane.row_full() {
+                    drop(state);
+                    cut(cell, batch);
+                    state = lock(&cell.state);
+                }
+            }
+            drop(state);
+            cut(cell, batch);
+            cell.filled.notify_one();
+        }
+    }
+
+    fn settle(&self, applied: &[(usize, Arc<Row>)], batch: &mut Batch) {
+        for (lane, row) in applied {
+            let cell = &self.shared.lanes[*lane];
+            let mut state = lock(&cell.state);
+            state.lane.applied(row);
+            gone(&mut state, row);
+            batch.removes.push((cell.id, row.first));
+        }
+        for cell in &self.shared.lanes {
+            let state = lock(&cell.state);
+            batch.books.push((cell.id, state.lane.books()));
+        }
+    }
+
+    /// Converts the heaviest lane while the spool is over its bound.
+    fn bound(&self, batch: &mut Batch) {
+        loop {
+            let weights: Vec<(u64, u64)> = self.shared.lanes.iter().map(|cell| {
+                let state = lock(&cell.state);
+                (state.bytes, state.lane.pending())
+            }).collect();
+            let bytes: u64 = weights.iter().map(|(bytes, _)| bytes).sum();
+            let keys: u64 = weights.iter().map(|(_, keys)| keys).sum();
+            self.shared.bytes.store(bytes, Ordering::Relaxed);
+            let limit = self.shared.limit_bytes;
+            if bytes <= limit && keys <= (limit / BYTES_PER_KEY).max(1024) {
+                return;
+            }
+            let Some(place) = (0..weights.len()).max_by_key(|&place| weights[place]) else { return };
+            let cell = &self.shared.lanes[place];
+            let converted = lock(&cell.state).lane.convert();
+            if converted == 0 {
+                return;
+            }
+            cut(cell, batch);
+            cell.filled.notify_one();
+            (self.tell)(place, LaneEvent::Converted(converted));
+        }
+    }
+
+    /// Drops what is older than any copy can be, and notes the age of the oldest.
+    fn tick(&mut self, batch: &mut Batch) {
+        for cell in &self.shared.lanes {
+            let expire_ms = u64::try_from(cell.config.expire_after.as_millis()).unwrap_or(u64::MAX);
+            let before = now_ms().saturating_sub(expire_ms);
+            let Ok((rows, _)) = self.store.rows(cell.id, 0, 64 * 1024) else { continue };
+            let mut oldest = 0;
+            let mut state = lock(&cell.state);
+            for row in rows {
+                let removed = batch.removes.contains(&(cell.id, row.first)) || row.first < state.floor;
+                if !removed && row.at_ms < before && state.lane.waits(&row) {
+                    state.lane.expired(&row);
+                    gone(&mut state, &row);
+                    if state.ready.front().is_some_and(|ready| ready.first == row.first) {
+                        state.ready.pop_front();
+                        state.ready_bytes -= row.weight();
+                    }
+                    batch.removes.push((cell.id, row.first));
+                } else if !removed && oldest == 0 {
+                    oldest = row.at_ms;
+                }
+            }
+            batch.books.push((cell.id, state.lane.books()));
+            cell.oldest_ms.store(oldest, Ordering::Relaxed);
+        }
+    }
+
+    /// Gets rows from disk for a link that has sent all that was in memory.
+    fn load(&mut self, lane: usize) {
+        let cell = &self.shared.lanes[lane];
+        let from = lock(&cell.state).disk_from;
+        let Some(from) = from else { return };
+        match self.store.rows(cell.id, from, LOAD_BYTES) {
+            Ok((rows, all)) => {
+                let mut state = lock(&cell.state);
+                state.disk_from = if all { None } else { rows.last().map(Row::end) };
+                for row in rows {
+                    state.ready_bytes += row.weight();
+                    state.ready.push_back(Arc::new(row));
+                }
+                state.loading = false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "rows of the spool cannot be read");
+                lock(&cell.state).loading = false;
+            }
+        }
+        cell.filled.notify_one();
+    }
+
+    /// Commits, and tries again until it works: without it no client that wrote is answered. False when the daemon stops meanwhile.
+    fn commit(&mut self, batch: &Batch) -> bool {
+        let idle = batch.puts.is_empty() && batch.removes.is_empty() && batch.voids.is_empty() && !batch.clean;
+        if idle {
+            return true;
+        }
+        let mut pause = RETRY.0;
+        while let Err(error) = self.store.commit(batch) {
+            tracing::error!(%error, "the spool cannot be written; writes wait for their answers");
+            *lock(&self.shared.failure) = Some(error.to_string());
+            let inbox = lock(&self.shared.inbox);
+            let waited = self.shared.work.wait_timeout_while(inbox, pause, |inbox| !inbox.stop);
+            if waited.is_ok_and(|(inbox, _)| inbox.stop) {
+                return false;
+            }
+            pause = (pause * 2).min(RETRY.1);
+        }
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        if lock(&self.shared.failure).take().is_some() {
+            tracing::info!("the spool can be written again");
+        }
+        true
+    }
+}
+
+/// Ends the row in the making and puts it where links find it.
+fn cut(cell: &LaneCell, batch: &mut Batch) {
+    let mut state = lock(&cell.state);
+    if let Some(below) = state.lane.take_void() {
+        batch.puts.retain(|(id, row)| *id != cell.id || row.first >= below);
+        batch.voids.push((cell.id, below));
+        (state.bytes, state.floor, state.disk_from) = (0, below, None);
+        state.ready.clear();
+        state.ready_bytes = 0;
+    }
+    if let Some(row) = state.lane.take_row(now_ms()) {
+        let row = Arc::new(row);
+        state.bytes += row.weight();
+        batch.next.push((cell.id, row.end()));
+        if state.disk_from.is_none() && state.ready_bytes < READY_BYTES {
+            state.ready_bytes += row.weight();
+            state.ready.push_back(Arc::clone(&row));
+        } else if state.disk_from.is_none() {
+            state.disk_from = Some(row.first);
+        }
+        batch.puts.push((cell.id, row));
+    }
+    batch.books.push((cell.id, state.lane.books()));
+}
+
+fn gone(state: &mut LaneState, row: &Row) {
+    if row.first >= state.floor {
+        state.bytes = state.bytes.saturating_sub(row.weight());
+    }
+}

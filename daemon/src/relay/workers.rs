@@ -1,0 +1,35 @@
+//! The fronts' threads, each with a runtime of its own and every listener. Never shares a connection between two.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio_util::sync::CancellationToken;
+
+use super::front::{self, pool::Pool};
+
+/// A front's socket.
+pub(super) struct FrontSocket {
+    pub(super) listener: TcpListener,
+    pub(super) pool: Arc<Pool>,
+    pub(super) refill_port: bool,
+}
+
+/// Starts a worker over its own sockets.
+pub(super) fn start(number: usize, sockets: Vec<FrontSocket>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("relay-front-{number}")).spawn(move || {
+        runtime.block_on(async {
+            for socket in sockets {
+                match tokio::net::TcpListener::from_std(socket.listener) {
+                    Ok(listener) => {
+                        tokio::spawn(front::accept(listener, socket.pool, socket.refill_port));
+                    }
+                    Err(error) => tracing::error!(pool = %socket.pool.config.name, %error, "a front cannot accept"),
+                }
+            }
+            stop.cancelled().await;
+        });
+    })
+}
