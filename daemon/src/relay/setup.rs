@@ -24,7 +24,11 @@ const SPOOL: &str = "relay.redb";
 ///
 /// # Errors
 /// See [`RelayError`]; nothing is left running then.
-pub fn start(config: &Config, state: &Path, events: broadcast::Sender<Arc<Event>>) -> Result<Relay, RelayError> {
+pub fn start(
+    config: &Config,
+    state: &Path,
+    events: broadcast::Sender<Arc<Event>>,
+) -> Result<Relay, RelayError> {
     let stop = CancellationToken::new();
     let lanes = lanes(config);
     let (spool, spool_thread) = open_spool(config, state, &lanes, &events)?;
@@ -52,7 +56,8 @@ pub fn start(config: &Config, state: &Path, events: broadcast::Sender<Arc<Event>
 fn lanes(config: &Config) -> Vec<(usize, RegionId)> {
     let own = config.host.region;
     let pools = config.relay.pools.iter().enumerate();
-    pools.flat_map(|(place, pool)| pool.regions.iter().map(move |&region| (place, region)))
+    pools
+        .flat_map(|(place, pool)| pool.regions.iter().map(move |&region| (place, region)))
         .filter(|&(_, region)| region != own)
         .collect()
 }
@@ -86,7 +91,8 @@ fn open_spool(
     match Spool::open(spool::file(path.clone()), &spool_config, false, tell()) {
         Err(error @ StoreError::Damaged(_)) => {
             let aside = state.join(format!("{SPOOL}.damaged-{}", Timestamp::now().as_second()));
-            std::fs::rename(&path, &aside).map_err(|source| RelayError::Folder { path: path.clone(), source })?;
+            std::fs::rename(&path, &aside)
+                .map_err(|source| RelayError::Folder { path: path.clone(), source })?;
             tracing::error!(%error, aside = %aside.display(), "the spool was set aside; what it held is unknown");
             Spool::open(spool::file(path.clone()), &spool_config, true, tell()).map_err(fail)
         }
@@ -134,7 +140,9 @@ fn start_workers(
         let mut sockets = Vec::new();
         for pool in pools {
             let ways = [(Some(pool.config.listen), false), (pool.config.refill_listen, true)];
-            for (address, refill_port) in ways.into_iter().filter_map(|(address, port)| Some((address?, port))) {
+            for (address, refill_port) in
+                ways.into_iter().filter_map(|(address, port)| Some((address?, port)))
+            {
                 let listener = front::listen(address).map_err(|source| RelayError::Listen {
                     pool: pool.config.name.clone(),
                     address,

@@ -17,7 +17,11 @@ pub(super) struct FrontSocket {
 }
 
 /// Starts a worker over its own sockets.
-pub(super) fn start(number: usize, sockets: Vec<FrontSocket>, stop: CancellationToken) -> io::Result<JoinHandle<()>> {
+pub(super) fn start(
+    number: usize,
+    sockets: Vec<FrontSocket>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("relay-front-{number}")).spawn(move || {
         runtime.block_on(async {
@@ -26,7 +30,9 @@ pub(super) fn start(number: usize, sockets: Vec<FrontSocket>, stop: Cancellation
                     Ok(listener) => {
                         tokio::spawn(front::accept(listener, socket.pool, socket.refill_port));
                     }
-                    Err(error) => tracing::error!(pool = %socket.pool.config.name, %error, "a front cannot accept"),
+                    Err(error) => {
+                        tracing::error!(pool = %socket.pool.config.name, %error, "a front cannot accept")
+                    }
                 }
             }
             stop.cancelled().await;

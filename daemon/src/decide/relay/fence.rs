@@ -128,16 +128,15 @@ impl Fences {
     pub fn storing(&mut self, key: u64, connection: u64, hash: Option<u128>, now_s: u32) -> Storing {
         let bucket = self.bucket(key);
         let known = |m: &Miss| m.used && m.key == key && now_s.saturating_sub(m.at_s) <= MAX_AGE_S;
-        let own = bucket.clone().find(|&at| known(&self.misses[at]) && self.misses[at].connection == connection);
+        let own =
+            bucket.clone().find(|&at| known(&self.misses[at]) && self.misses[at].connection == connection);
         if let Some(at) = own {
             let miss = std::mem::take(&mut self.misses[at]);
             let stale = self.overtaken(key, hash, miss.count);
             return Storing { refill: miss.sure, stale, since: Some(miss.count) };
         }
         let recent = |m: &Miss| known(m) && now_s.saturating_sub(m.at_s) <= FOREIGN_MISS_S;
-        let foreign = bucket
-            .filter(|&at| recent(&self.misses[at]))
-            .min_by_key(|&at| self.misses[at].count);
+        let foreign = bucket.filter(|&at| recent(&self.misses[at])).min_by_key(|&at| self.misses[at].count);
         if let Some(at) = foreign {
             let miss = self.misses[at];
             let stale = self.overtaken(key, hash, miss.count);
@@ -147,9 +146,10 @@ impl Fences {
             return Storing { refill: miss.sure, stale, since: Some(miss.count) };
         }
         let lost = self.lost_miss_s.is_some_and(|at| now_s.saturating_sub(at) <= FOREIGN_MISS_S);
-        let stale = lost && self.last(key).is_some_and(|entry| {
-            now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S && (hash.is_none() || entry.hash != hash)
-        });
+        let stale = lost
+            && self.last(key).is_some_and(|entry| {
+                now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S && (hash.is_none() || entry.hash != hash)
+            });
         Storing { refill: false, stale, since: None }
     }
 
@@ -157,7 +157,9 @@ impl Fences {
     #[must_use]
     pub fn overtaken(&self, key: u64, hash: Option<u128>, since: u64) -> bool {
         match self.last(key) {
-            Some(entry) if entry.count > since => hash.is_none() || entry.hash != hash || entry.count < self.floor,
+            Some(entry) if entry.count > since => {
+                hash.is_none() || entry.hash != hash || entry.count < self.floor
+            }
             _ => since < self.floor,
         }
     }

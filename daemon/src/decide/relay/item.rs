@@ -55,7 +55,8 @@ impl<'a> Item<'a> {
                 return;
             }
         };
-        let Some(len) = u8::try_from(key.len()).ok().filter(|&len| (1..=MAX_KEY).contains(&usize::from(len))) else {
+        let Some(len) = u8::try_from(key.len()).ok().filter(|&len| (1..=MAX_KEY).contains(&usize::from(len)))
+        else {
             return;
         };
         out.extend_from_slice(&[tag, len]);
@@ -133,7 +134,8 @@ mod tests {
 
     #[test]
     fn items_come_back_as_they_were_written() {
-        let items = [Item::Forget(b"a"), Item::Differs(b"b\0 ", 7), Item::Flush(9), Item::Verify(b"c", u128::MAX)];
+        let items =
+            [Item::Forget(b"a"), Item::Differs(b"b\0 ", 7), Item::Flush(9), Item::Verify(b"c", u128::MAX)];
         let mut bytes = Vec::new();
         for item in &items {
             item.write(&mut bytes);

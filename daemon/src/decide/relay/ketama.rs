@@ -27,7 +27,12 @@ impl Ketama {
             for index in 0..POINTS / PER_DIGEST {
                 let digest = Md5::digest(name(server, index));
                 for point in 0..PER_DIGEST as usize {
-                    let word = [digest[point * 4], digest[point * 4 + 1], digest[point * 4 + 2], digest[point * 4 + 3]];
+                    let word = [
+                        digest[point * 4],
+                        digest[point * 4 + 1],
+                        digest[point * 4 + 2],
+                        digest[point * 4 + 3],
+                    ];
                     points.push((u32::from_le_bytes(word), place));
                 }
             }
@@ -57,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_lost_server_moves_only_its_keys() {
-        let all: Vec<SocketAddr> = (1..=4u16).map(|n| SocketAddr::from(([192, 0, 2, 1], 11300 + n))).collect();
+        let all: Vec<SocketAddr> =
+            (1..=4u16).map(|n| SocketAddr::from(([192, 0, 2, 1], 11300 + n))).collect();
         let (four, three) = (Ketama::new(&all), Ketama::new(&all[..3]));
         let mut counts = [0; 4];
         for n in 0..10_000 {

@@ -136,7 +136,11 @@ impl Lane {
         if let Some((number, given_up)) = self.flush
             && number >= self.sent
         {
-            if given_up { self.books.converted += 1 } else { self.books.coalesced += 1 }
+            if given_up {
+                self.books.converted += 1;
+            } else {
+                self.books.coalesced += 1;
+            }
             return;
         }
         if *item == Item::Flush(0) {
@@ -188,7 +192,11 @@ impl Lane {
         // A flush asked for by a client is counted as captured by the caller and pending from here on; one that stands for given-up
         // keys takes the place of one of them.
         let covered = self.pending();
-        if given_up { self.books.converted += covered - 1 } else { self.books.coalesced += covered }
+        if given_up {
+            self.books.converted += covered - 1;
+        } else {
+            self.books.coalesced += covered;
+        }
         self.index.clear();
         self.row.clear();
         self.row_count = 0;

@@ -52,17 +52,40 @@ pub(super) struct Meta<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// `get`, `gets`, `gat`, `gats`: the command with its leading arguments, and the keys.
-    Get { head: &'a [u8], keys: &'a [u8] },
-    Store { verb: Verb, key: &'a [u8], flags: u32, data: u64, noreply: bool },
-    Delete { key: &'a [u8], noreply: bool },
-    Arithmetic { key: &'a [u8], noreply: bool },
-    Touch { key: &'a [u8], noreply: bool },
+    Get {
+        head: &'a [u8],
+        keys: &'a [u8],
+    },
+    Store {
+        verb: Verb,
+        key: &'a [u8],
+        flags: u32,
+        data: u64,
+        noreply: bool,
+    },
+    Delete {
+        key: &'a [u8],
+        noreply: bool,
+    },
+    Arithmetic {
+        key: &'a [u8],
+        noreply: bool,
+    },
+    Touch {
+        key: &'a [u8],
+        noreply: bool,
+    },
     Meta(Meta<'a>),
     /// `mn`.
     MetaNoop,
-    Flush { delay_s: u32, noreply: bool },
+    Flush {
+        delay_s: u32,
+        noreply: bool,
+    },
     /// One line answers.
-    Simple { noreply: bool },
+    Simple {
+        noreply: bool,
+    },
     /// Many lines answer, up to `END`, `OK`, `RESET` or an error.
     Listing,
     /// `watch`: the answer never ends.
@@ -121,8 +144,8 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         },
         b"watch" => Line::Stream,
         b"quit" => Line::Quit,
-        b"version" | b"verbosity" | b"cache_memlimit" | b"slabs" | b"lru" | b"refresh_certs" | b"extstore"
-        | b"shutdown" | b"misbehave" | b"debug" => simple(rest),
+        b"version" | b"verbosity" | b"cache_memlimit" | b"slabs" | b"lru" | b"refresh_certs"
+        | b"extstore" | b"shutdown" | b"misbehave" | b"debug" => simple(rest),
         _ => Line::Unknown,
     }
 }
@@ -159,7 +182,10 @@ fn store<'a>(verb: Verb, mut rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
     fields().unwrap_or(Line::Unframed)
 }
 
-fn keyed<'a>(mut rest: impl Iterator<Item = &'a [u8]>, make: impl Fn(&'a [u8], bool) -> Line<'a>) -> Line<'a> {
+fn keyed<'a>(
+    mut rest: impl Iterator<Item = &'a [u8]>,
+    make: impl Fn(&'a [u8], bool) -> Line<'a>,
+) -> Line<'a> {
     let Some(key) = rest.next() else { return Line::Simple { noreply: false } };
     let noreply = rest.last() == Some(b"noreply");
     if key.len() > MAX_KEY {
@@ -247,7 +273,10 @@ mod tests {
     #[test]
     fn meta_flags_are_read() {
         let Line::Meta(meta) = parse(b"ms Zm9v 2 T0 F9 b MA q") else { panic!("no meta") };
-        assert_eq!((meta.data, meta.flags, meta.base64, meta.quiet, meta.verb), (2, 9, true, true, Verb::Append));
+        assert_eq!(
+            (meta.data, meta.flags, meta.base64, meta.quiet, meta.verb),
+            (2, 9, true, true, Verb::Append)
+        );
         assert_eq!(parse(b"ms k"), Line::Unframed);
         assert!(matches!(parse(b"mg k v"), Line::Meta(Meta { op: MetaOp::Get, quiet: false, .. })));
     }

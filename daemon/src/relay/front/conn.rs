@@ -115,11 +115,11 @@ enum End {
 impl Conn {
     pub(super) fn new(pool: Arc<Pool>, client: TcpStream, refill_port: bool) -> Self {
         let lanes: Vec<Lane> = pool.servers.iter().map(|server| Lane::new(server.address)).collect();
-        let session = Session::new(pool.policy(refill_port), lanes.len(), pool.ring.clone(), pool.wants_auth());
+        let session =
+            Session::new(pool.policy(refill_port), lanes.len(), pool.ring.clone(), pool.wants_auth());
         pool.counters.connections.fetch_add(1, Ordering::Relaxed);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let ends =
-            Ends { pool, client, lanes, out: Out::default(), captures: Vec::new(), ticket: 0, id };
+        let ends = Ends { pool, client, lanes, out: Out::default(), captures: Vec::new(), ticket: 0, id };
         Self { session, held: Vec::new(), client_done: false, server_done: false, ends }
     }
 
@@ -200,7 +200,10 @@ impl Conn {
                         }
                     }
                     let length = buf.filled().len();
-                    Some(feed(&mut self.held, buf.filled(), |bytes| self.session.request(bytes, ends)).map(|()| length))
+                    Some(
+                        feed(&mut self.held, buf.filled(), |bytes| self.session.request(bytes, ends))
+                            .map(|()| length),
+                    )
                 }
             }
         });
@@ -284,11 +287,7 @@ impl Drop for Conn {
 }
 
 /// Gives `fresh` bytes, behind what was held, to `take`; holds what that leaves.
-fn feed<E>(
-    held: &mut Vec<u8>,
-    fresh: &[u8],
-    take: impl FnOnce(&[u8]) -> Result<usize, E>,
-) -> io::Result<()> {
+fn feed<E>(held: &mut Vec<u8>, fresh: &[u8], take: impl FnOnce(&[u8]) -> Result<usize, E>) -> io::Result<()> {
     let lost = |_| io::Error::new(io::ErrorKind::InvalidData, "the dialogue is lost");
     if held.is_empty() {
         let taken = take(fresh).map_err(lost)?;

@@ -51,7 +51,12 @@ impl Out {
     }
 
     /// Writes what may go. Pending while something is left.
-    pub(super) fn poll(&mut self, client: &mut TcpStream, spool: &Spool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll(
+        &mut self,
+        client: &mut TcpStream,
+        spool: &Spool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             while let Some(&(end, ticket)) = self.gates.front() {
                 if !spool.poll_durable(ticket, cx.waker()) {

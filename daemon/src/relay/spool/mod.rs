@@ -263,7 +263,8 @@ impl Spool {
         LaneView {
             books: state.lane.books(),
             pending,
-            oldest: (oldest > 0 && pending > 0).then(|| Duration::from_millis(now_ms().saturating_sub(oldest))),
+            oldest: (oldest > 0 && pending > 0)
+                .then(|| Duration::from_millis(now_ms().saturating_sub(oldest))),
             lag: state.lag,
             verified: state.verified,
             refused: state.refused.clone(),

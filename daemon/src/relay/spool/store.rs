@@ -42,7 +42,9 @@ pub enum StoreError {
     #[error("the spool is in use by another process")]
     InUse,
     /// A newer tidegate wrote it.
-    #[error("the spool has layout {found}, this tidegate knows {FORMAT}; use the newer one, or move the file away")]
+    #[error(
+        "the spool has layout {found}, this tidegate knows {FORMAT}; use the newer one, or move the file away"
+    )]
     Newer {
         /// Its layout.
         found: u64,
@@ -59,7 +61,9 @@ impl StoreError {
     fn from_redb(error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen => Self::InUse,
-            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Self::Damaged(error.to_string())
+            }
             error @ (redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::LockPoisoned(_)) => {
                 Self::Io(error.to_string())
             }
@@ -77,7 +81,10 @@ pub fn file(path: PathBuf) -> Opener {
     Box::new(move || {
         let file = open_file(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
         let backend = FileBackend::new(file).map_err(StoreError::from_redb)?;
-        redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from_redb)
+        redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)
+            .map_err(StoreError::from_redb)
     })
 }
 
@@ -152,7 +159,12 @@ impl Store {
     }
 
     /// Rows of `lane` from number `from` on, at most about `bytes`; and whether that was all.
-    pub(super) fn rows(&mut self, lane: u32, from: u64, bytes: usize) -> Result<(Vec<Row>, bool), StoreError> {
+    pub(super) fn rows(
+        &mut self,
+        lane: u32,
+        from: u64,
+        bytes: usize,
+    ) -> Result<(Vec<Row>, bool), StoreError> {
         let db = self.db()?;
         let read = || -> Result<(Vec<Row>, bool), redb::Error> {
             let txn = db.begin_read()?;

@@ -179,8 +179,11 @@ fn what_was_durable_is_there_after_every_power_cut() {
         }
         let fail = dice(4) == 0;
         disk.failing.store(fail, Ordering::Relaxed);
-        let durable: Vec<Vec<u8>> =
-            tickets.iter().filter(|(ticket, _)| spool.is_durable(**ticket)).map(|(_, key)| key.clone()).collect();
+        let durable: Vec<Vec<u8>> = tickets
+            .iter()
+            .filter(|(ticket, _)| spool.is_durable(**ticket))
+            .map(|(_, key)| key.clone())
+            .collect();
         owed.extend(durable);
         let after = disk.cut_power(&mut dice);
         spool.stop();

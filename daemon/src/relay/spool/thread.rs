@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use super::store::{Batch, Past, Store};
 use super::{
-    Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Shared, Spool, SpoolConfig, StoreError, Teller, lock,
-    now_ms,
+    Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Shared, Spool, SpoolConfig, StoreError,
+    Teller, lock, now_ms,
 };
 use crate::decide::relay::item::Items;
 use crate::decide::relay::lane::{Lane, Row};
@@ -246,10 +246,15 @@ impl Committer {
     /// Converts the heaviest lane while the spool is over its bound.
     fn bound(&self, batch: &mut Batch) {
         loop {
-            let weights: Vec<(u64, u64)> = self.shared.lanes.iter().map(|cell| {
-                let state = lock(&cell.state);
-                (state.bytes, state.lane.pending())
-            }).collect();
+            let weights: Vec<(u64, u64)> = self
+                .shared
+                .lanes
+                .iter()
+                .map(|cell| {
+                    let state = lock(&cell.state);
+                    (state.bytes, state.lane.pending())
+                })
+                .collect();
             let bytes: u64 = weights.iter().map(|(bytes, _)| bytes).sum();
             let keys: u64 = weights.iter().map(|(_, keys)| keys).sum();
             self.shared.bytes.store(bytes, Ordering::Relaxed);
@@ -321,7 +326,8 @@ impl Committer {
 
     /// Commits, and tries again until it works: without it no client that wrote is answered. False when the daemon stops meanwhile.
     fn commit(&mut self, batch: &Batch) -> bool {
-        let idle = batch.puts.is_empty() && batch.removes.is_empty() && batch.voids.is_empty() && !batch.clean;
+        let idle =
+            batch.puts.is_empty() && batch.removes.is_empty() && batch.voids.is_empty() && !batch.clean;
         if idle {
             return true;
         }

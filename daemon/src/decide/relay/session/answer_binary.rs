@@ -11,7 +11,12 @@ const TOO_LARGE: u16 = 0x03;
 const OUT_OF_MEMORY: u16 = 0x82;
 
 impl Session {
-    pub(super) fn answer_binary(&mut self, lane: usize, bytes: &[u8], io: &mut impl Io) -> Result<usize, Desync> {
+    pub(super) fn answer_binary(
+        &mut self,
+        lane: usize,
+        bytes: &[u8],
+        io: &mut impl Io,
+    ) -> Result<usize, Desync> {
         let (mut at, mut start) = (0, 0);
         while at < bytes.len() {
             if self.blind {
@@ -115,7 +120,9 @@ impl Session {
 fn fits(head: &Pending, answer: &Head) -> bool {
     let same = match head.op {
         Op::Flush(_) => loud(answer.opcode).0 == 0x08,
-        Op::Binary(opcode) => opcode == answer.opcode || (opcode != OP_NOOP && loud(opcode).0 == answer.opcode),
+        Op::Binary(opcode) => {
+            opcode == answer.opcode || (opcode != OP_NOOP && loud(opcode).0 == answer.opcode)
+        }
         _ => false,
     };
     same && head.opaque == answer.opaque

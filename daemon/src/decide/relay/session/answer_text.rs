@@ -33,7 +33,12 @@ enum Outcome {
 }
 
 impl Session {
-    pub(super) fn answer_text(&mut self, lane: usize, bytes: &[u8], io: &mut impl Io) -> Result<usize, Desync> {
+    pub(super) fn answer_text(
+        &mut self,
+        lane: usize,
+        bytes: &[u8],
+        io: &mut impl Io,
+    ) -> Result<usize, Desync> {
         let (mut at, mut start) = (0, 0);
         while at < bytes.len() {
             if self.blind {
@@ -111,7 +116,10 @@ impl Session {
     fn pass_silent(&mut self, line: &[u8], lane: usize, io: &mut impl Io) -> Result<bool, Desync> {
         while self.order.front().is_some_and(|head| head.op == Op::Silent) {
             let next = self.order.first_loud().copied();
-            let ours = matches!(line, [b'N' | b'E', b'S' | b'X' | b'F'] | [b'N' | b'E', b'S' | b'X' | b'F', b' ', ..]);
+            let ours = matches!(
+                line,
+                [b'N' | b'E', b'S' | b'X' | b'F'] | [b'N' | b'E', b'S' | b'X' | b'F', b' ', ..]
+            );
             match next {
                 None if self.order.len() == 1 => return Ok(false),
                 Some(next) if next.op == Op::MetaNoop && next.lane == lane && (ours || is_error(line)) => {
@@ -140,7 +148,8 @@ impl Session {
             Op::MetaNoop if line == b"MN" || is_error(line) => Step::Done,
             Op::MetaNoop => Step::Lost,
             Op::Listing => {
-                let last = matches!(line, b"END" | b"OK" | b"RESET") || is_error(line) || line.starts_with(b"BUSY");
+                let last =
+                    matches!(line, b"END" | b"OK" | b"RESET") || is_error(line) || line.starts_with(b"BUSY");
                 if last { Step::Done } else { Step::More(0) }
             }
             Op::Unknown if is_error(line) || line == b"OK" => Step::Done,
@@ -224,7 +233,9 @@ impl Session {
             None
         };
         match head.op {
-            Op::MetaGet if code == b"EN" || (rest.contains(&b'W') && words(rest).any(|flag| flag == b"W")) => {
+            Op::MetaGet
+                if code == b"EN" || (rest.contains(&b'W') && words(rest).any(|flag| flag == b"W")) =>
+            {
                 io.missed(self.order.front_key(), true);
             }
             Op::MetaGet | Op::MetaOther => {}
@@ -294,8 +305,12 @@ fn outcome(op: Op, line: &[u8]) -> Outcome {
         return Outcome::Unchanged;
     }
     match (op, line) {
-        (Op::Store, b"STORED") | (Op::Delete, b"DELETED" | b"NOT_FOUND") | (Op::Flush(_), b"OK") => Outcome::Changed,
-        (Op::Store, b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND") | (Op::Arithmetic, b"NOT_FOUND") => Outcome::Unchanged,
+        (Op::Store, b"STORED") | (Op::Delete, b"DELETED" | b"NOT_FOUND") | (Op::Flush(_), b"OK") => {
+            Outcome::Changed
+        }
+        (Op::Store, b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND") | (Op::Arithmetic, b"NOT_FOUND") => {
+            Outcome::Unchanged
+        }
         (Op::Arithmetic, [b'0'..=b'9', ..]) => Outcome::Changed,
         _ => Outcome::Misfit,
     }

@@ -138,7 +138,11 @@ impl Session {
                 Some(_) => self.protocol = Protocol::Text,
             }
         }
-        if self.protocol == Protocol::Binary { self.request_binary(bytes, io) } else { self.request_text(bytes, io) }
+        if self.protocol == Protocol::Binary {
+            self.request_binary(bytes, io)
+        } else {
+            self.request_text(bytes, io)
+        }
     }
 
     /// Takes answer bytes of a server and delivers them; as [`Self::request`]. Takes none while another server's answer is due.
@@ -334,7 +338,8 @@ impl Session {
         self.inject.push((lane, bytes));
         if self.protocol == Protocol::Binary {
             let op = Op::Binary(request_binary::OP_DELETE);
-            let pending = Pending { dropped: true, opaque: request_binary::OWN_OPAQUE, ..Pending::new(op, lane) };
+            let pending =
+                Pending { dropped: true, opaque: request_binary::OWN_OPAQUE, ..Pending::new(op, lane) };
             self.enqueue(Pending { skip: true, ..pending }, io);
         }
     }

@@ -48,7 +48,9 @@ impl Op {
 
     pub(super) fn writes(self) -> bool {
         match self {
-            Self::Delete | Self::Arithmetic | Self::Flush(_) | Self::MetaDelete | Self::MetaArithmetic => true,
+            Self::Delete | Self::Arithmetic | Self::Flush(_) | Self::MetaDelete | Self::MetaArithmetic => {
+                true
+            }
             Self::Binary(opcode) => super::request_binary::writes(opcode),
             _ => self.stores(),
         }
@@ -194,7 +196,8 @@ impl Order {
 
     /// Whether the two oldest may both stay without an answer.
     pub(super) fn two_quiet(&self) -> bool {
-        let may = |place| self.queue.get(place).is_some_and(|one: &Pending| one.quiet || one.op == Op::Silent);
+        let may =
+            |place| self.queue.get(place).is_some_and(|one: &Pending| one.quiet || one.op == Op::Silent);
         may(0) && may(1)
     }
 

@@ -152,7 +152,8 @@ impl Session {
         let lane = if valid { self.lane_of(key) } else { 0 };
         self.key.clear();
         self.key.extend_from_slice(key);
-        let word = |at: usize| extras.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
+        let word =
+            |at: usize| extras.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
         if matches!(head.opcode, OP_QUIT | OP_QUITQ) {
             self.quitting = true;
         }
@@ -242,8 +243,24 @@ mod tests {
 
     #[test]
     fn quiet_opcodes_have_their_loud_form() {
-        let pairs = [(0x09, 0x00), (0x0d, 0x0c), (0x11, 0x01), (0x12, 0x02), (0x13, 0x03), (0x14, 0x04), (0x15, 0x05)];
-        let more = [(0x16, 0x06), (0x17, 0x07), (0x18, 0x08), (0x19, 0x0e), (0x1a, 0x0f), (0x1e, 0x1d), (0x24, 0x23)];
+        let pairs = [
+            (0x09, 0x00),
+            (0x0d, 0x0c),
+            (0x11, 0x01),
+            (0x12, 0x02),
+            (0x13, 0x03),
+            (0x14, 0x04),
+            (0x15, 0x05),
+        ];
+        let more = [
+            (0x16, 0x06),
+            (0x17, 0x07),
+            (0x18, 0x08),
+            (0x19, 0x0e),
+            (0x1a, 0x0f),
+            (0x1e, 0x1d),
+            (0x24, 0x23),
+        ];
         for (quiet, expected) in pairs.into_iter().chain(more) {
             assert_eq!(loud(quiet), (expected, true), "{quiet:#x}");
         }

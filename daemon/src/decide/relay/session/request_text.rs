@@ -110,7 +110,9 @@ impl Session {
             Line::Arithmetic { key, noreply } => self.keyed(Op::Arithmetic, key, noreply, start, run, io),
             Line::Touch { key, noreply } => self.keyed(Op::Simple, key, noreply, start, run, io),
             Line::Meta(meta) => self.meta(&meta, start, run, io),
-            Line::Flush { delay_s, noreply } => self.everywhere(Op::Flush(delay_s), noreply, start, end, run, io),
+            Line::Flush { delay_s, noreply } => {
+                self.everywhere(Op::Flush(delay_s), noreply, start, end, run, io);
+            }
             Line::MetaNoop => self.plain(Op::MetaNoop, start, run, io),
             Line::Listing => self.plain(Op::Listing, start, run, io),
             Line::Simple { noreply: true } => self.plain(Op::Silent, start, run, io),
@@ -131,7 +133,15 @@ impl Session {
         self.enqueue(Pending::new(op, 0), io);
     }
 
-    fn get(&mut self, head: &[u8], keys: &[u8], start: usize, end: usize, run: &mut Run<'_>, io: &mut impl Io) {
+    fn get(
+        &mut self,
+        head: &[u8],
+        keys: &[u8],
+        start: usize,
+        end: usize,
+        run: &mut Run<'_>,
+        io: &mut impl Io,
+    ) {
         if self.ring.is_none() {
             let mut count = 0;
             for key in words(keys) {
@@ -161,7 +171,15 @@ impl Session {
         }
     }
 
-    fn keyed(&mut self, op: Op, key: &[u8], noreply: bool, start: usize, run: &mut Run<'_>, io: &mut impl Io) {
+    fn keyed(
+        &mut self,
+        op: Op,
+        key: &[u8],
+        noreply: bool,
+        start: usize,
+        run: &mut Run<'_>,
+        io: &mut impl Io,
+    ) {
         let lane = self.lane_of(key);
         run.turn(start, lane, io);
         let skip = self.policy.deletes_only && op == Op::Arithmetic;

@@ -108,9 +108,17 @@ fn what_may_have_changed_a_key_is_captured_and_nothing_else() {
         (b"ms Zm9v 2 b MA\r\nhi\r\n", b"HD\r\n", vec![forget("foo")]),
         (b"md a q\r\nmd b\r\nma c\r\nmn\r\n", b"HD\r\nNF\r\nMN\r\n", vec![forget("a"), forget("b")]),
         (b"mg a v\r\nmg b\r\nmd a C5\r\n", b"VA 3 \r\n\r\n\n\r\nEN\r\nEX\r\n", vec![]),
-        (b"stats\r\nset a 0 0 0\r\n\r\n", b"STAT pid 1\r\nSTAT x END\r\nEND\r\nSTORED\r\n", vec![set("a", b"")]),
+        (
+            b"stats\r\nset a 0 0 0\r\n\r\n",
+            b"STAT pid 1\r\nSTAT x END\r\nEND\r\nSTORED\r\n",
+            vec![set("a", b"")],
+        ),
         (b"set a 0 0 5\r\nx\r\ny\0\r\n", b"STORED\r\n", vec![set("a", b"x\r\ny\0")]),
-        (b"bogus\r\nversion\r\nset a 0 0 1\r\nx\r\n", b"ERROR\r\nVERSION 1\r\nSTORED\r\n", vec![set("a", b"x")]),
+        (
+            b"bogus\r\nversion\r\nset a 0 0 1\r\nx\r\n",
+            b"ERROR\r\nVERSION 1\r\nSTORED\r\n",
+            vec![set("a", b"x")],
+        ),
     ];
     for (request, answer, captured) in cases {
         let world = dialogue(request, answer, Policy::default());
@@ -131,7 +139,8 @@ fn misses_are_told_by_key() {
 
 #[test]
 fn flushes_are_captured_with_their_delay() {
-    let world = dialogue(b"flush_all\r\nflush_all 10\r\nflush_all noreply\r\n", b"OK\r\nOK\r\n", Policy::default());
+    let world =
+        dialogue(b"flush_all\r\nflush_all 10\r\nflush_all noreply\r\n", b"OK\r\nOK\r\n", Policy::default());
     assert_eq!(world.flushed, [0, 0, 10], "the one without an answer comes first");
 }
 
@@ -140,7 +149,11 @@ fn a_key_that_versions_frame_differently_makes_it_blind_but_loses_nothing() {
     let mut request = b"set ".to_vec();
     request.extend_from_slice(&[b'k'; 251]);
     request.extend_from_slice(b" 0 0 15\r\nset b 0 0 1\r\n\r\n\r\nset c 0 0 1\r\nx\r\ndelete d\r\n");
-    let world = dialogue(&request, b"CLIENT_ERROR line too long\r\nERROR\r\nSTORED\r\nDELETED\r\n", Policy::default());
+    let world = dialogue(
+        &request,
+        b"CLIENT_ERROR line too long\r\nERROR\r\nSTORED\r\nDELETED\r\n",
+        Policy::default(),
+    );
     assert!(world.blind);
     assert_eq!(world.captured, [forget("b"), forget("c"), forget("d")]);
 }
@@ -191,7 +204,15 @@ fn authentication_is_never_captured() {
     assert_eq!(world.captured, [set("x", b"y")]);
 }
 
-fn frame(magic: u8, opcode: u8, opaque: u32, status: u16, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
+fn frame(
+    magic: u8,
+    opcode: u8,
+    opaque: u32,
+    status: u16,
+    extras: &[u8],
+    key: &[u8],
+    value: &[u8],
+) -> Vec<u8> {
     let mut bytes = vec![0u8; 24];
     (bytes[0], bytes[1]) = (magic, opcode);
     bytes[2..4].copy_from_slice(&(key.len() as u16).to_be_bytes());
