@@ -119,8 +119,8 @@ fn config(limit_bytes: u64, group: bool) -> SpoolConfig {
     SpoolConfig { limit_bytes, group, lanes: vec![lane], pools: 1 }
 }
 
-fn open(disk: &Disk, config: SpoolConfig) -> (Spool, std::thread::JoinHandle<()>) {
-    Spool::open(disk.opener(), &config, false, Box::new(|_, _| {})).expect("opens")
+fn open(disk: &Disk, config: &SpoolConfig) -> (Spool, std::thread::JoinHandle<()>) {
+    Spool::open(disk.opener(), config, false, Box::new(|_, _| {})).expect("opens")
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
@@ -167,7 +167,7 @@ fn what_was_durable_is_there_after_every_power_cut() {
     let mut disk = Disk::default();
     let mut owed: BTreeSet<Vec<u8>> = BTreeSet::new();
     for life in 0..60u64 {
-        let (spool, thread) = open(&disk, config(1 << 30, true));
+        let (spool, thread) = open(&disk, &config(1 << 30, true));
         closed(&spool);
         let mut tickets = BTreeMap::new();
         for n in 0..dice(30) {
@@ -191,7 +191,7 @@ fn what_was_durable_is_there_after_every_power_cut() {
         thread.join().expect("the thread ends");
         disk = after;
         // The next life finds everything that was owed.
-        let (spool, thread) = open(&disk, config(1 << 30, true));
+        let (spool, thread) = open(&disk, &config(1 << 30, true));
         closed(&spool);
         let rows = drain(&spool);
         let there: BTreeSet<Vec<u8>> = rows
@@ -214,7 +214,7 @@ fn what_was_durable_is_there_after_every_power_cut() {
 #[test]
 fn a_disk_that_is_full_delays_tickets_and_loses_nothing() {
     let disk = Disk::default();
-    let (spool, thread) = open(&disk, config(1 << 30, true));
+    let (spool, thread) = open(&disk, &config(1 << 30, true));
     disk.failing.store(true, Ordering::Relaxed);
     let ticket = put(&spool, b"k");
     until("the failure is told", || spool.report().failure.is_some());
@@ -230,7 +230,7 @@ fn a_disk_that_is_full_delays_tickets_and_loses_nothing() {
 #[test]
 fn over_the_bound_keys_become_one_flush() {
     let disk = Disk::default();
-    let (spool, thread) = open(&disk, config(64 * 1024, true));
+    let (spool, thread) = open(&disk, &config(64 * 1024, true));
     let mut ticket = 0;
     for n in 0..5_000 {
         ticket = put(&spool, format!("some-key-{n}").as_bytes());
@@ -252,17 +252,17 @@ fn over_the_bound_keys_become_one_flush() {
 #[test]
 fn a_crash_with_sync_os_is_unknown_and_a_clean_stop_is_not() {
     let disk = Disk::default();
-    let (spool, thread) = open(&disk, config(1 << 20, false));
+    let (spool, thread) = open(&disk, &config(1 << 20, false));
     assert_eq!(put(&spool, b"k"), 0, "answered at once");
     spool.stop();
     thread.join().expect("the thread ends");
-    let (spool, thread) = open(&disk, config(1 << 20, false));
+    let (spool, thread) = open(&disk, &config(1 << 20, false));
     assert_eq!(spool.lane_state(0).books.unknown, 0);
     assert_eq!(spool.lane_state(0).pending, 1);
     let crashed = disk.cut_power(&mut |_| 2);
     spool.stop();
     thread.join().expect("the thread ends");
-    let (spool, thread) = open(&crashed, config(1 << 20, false));
+    let (spool, thread) = open(&crashed, &config(1 << 20, false));
     until("the flush", || spool.lane_state(0).books.unknown == 1);
     let rows = drain(&spool);
     assert!(rows.iter().any(|row| Items::new(&row.items).any(|item| item == Item::Flush(0))));
