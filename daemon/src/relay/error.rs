@@ -40,7 +40,7 @@ pub enum RelayError {
     /// A thread cannot be started.
     #[error("relay thread: {0}")]
     Thread(io::Error),
-    /// `[identity]` cannot be used.
-    #[error("relay identity: {0}")]
-    Identity(String),
+    /// This transport was not built in.
+    #[error("[relay] transport = {0:?} is not in this build; \"direct\" is")]
+    Transport(&'static str),
 }

@@ -1,19 +1,17 @@
 //! The running relay as the rest of the daemon sees it. Never blocks, but to stop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::front::pool::Pool;
 use super::spool::Spool;
-use crate::decide::event::Event;
 use crate::decide::region::RegionId;
 use crate::decide::relay::effect::MAX_KEY;
 use crate::decide::relay::item::Item;
-use crate::decide::report::relay::{LaneReport, RelayReport};
+use crate::decide::report::relay::{LaneReport, LinkReport, RelayReport};
 
 /// Most keys in one call of [`Relay::invalidate`].
 pub const MAX_BATCH: usize = 10_000;
@@ -52,8 +50,7 @@ pub struct Relay {
     lanes: Vec<(usize, RegionId)>,
     stop: CancellationToken,
     threads: Vec<JoinHandle<()>>,
-    #[expect(dead_code, reason = "links tell of themselves through it")]
-    events: broadcast::Sender<Arc<Event>>,
+    links: Vec<Arc<Mutex<LinkReport>>>,
 }
 
 impl Relay {
@@ -63,9 +60,9 @@ impl Relay {
         lanes: Vec<(usize, RegionId)>,
         stop: CancellationToken,
         threads: Vec<JoinHandle<()>>,
-        events: broadcast::Sender<Arc<Event>>,
+        links: Vec<Arc<Mutex<LinkReport>>>,
     ) -> Self {
-        Self { spool, pools, lanes, stop, threads, events }
+        Self { spool, pools, lanes, stop, threads, links }
     }
 
     /// Tells the other regions to forget these keys of `pool`; done once that is durable. Returns how many were taken.
@@ -100,6 +97,13 @@ impl Relay {
         Ok(keys.len())
     }
 
+    /// The regions that are told of writes to `pool`.
+    #[must_use]
+    pub fn regions(&self, pool: &str) -> Vec<RegionId> {
+        let lanes = self.lanes.iter().filter(|&&(place, _)| self.pools[place].config.name == pool);
+        lanes.map(|&(_, region)| region).collect()
+    }
+
     /// What the relay looks like now.
     #[must_use]
     pub fn report(&self) -> RelayReport {
@@ -119,7 +123,11 @@ impl Relay {
         RelayReport {
             pools: self.pools.iter().map(|pool| pool.report()).collect(),
             lanes: lanes.collect(),
-            links: Vec::new(),
+            links: self
+                .links
+                .iter()
+                .map(|link| link.lock().unwrap_or_else(PoisonError::into_inner).clone())
+                .collect(),
             spool: self.spool.report(),
         }
     }

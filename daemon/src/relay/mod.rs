@@ -1,12 +1,15 @@
 //! The relay: memcached fronts, the spool, links to other regions, applying. Never decides what is captured; see `decide::relay`.
 
+mod apply;
 mod error;
 mod front;
 mod hub;
+mod link;
 mod setup;
 pub mod spool;
+mod threads;
 mod workers;
 
 pub use self::error::RelayError;
 pub use self::hub::{InvalidateError, MAX_BATCH, Relay};
-pub use self::setup::start;
+pub use self::setup::{Links, start};

@@ -4,21 +4,32 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::error::RelayError;
 use super::front::{self, pool::Pool};
 use super::hub::Relay;
 use super::spool::{self, LaneConfig, LaneEvent, Spool, SpoolConfig, StoreError, Teller};
+use super::threads;
 use super::workers::{self, FrontSocket};
 use crate::config::Config;
-use crate::config::types::{self, SpoolSync, WhenUnknown};
+use crate::config::types::{self, SpoolSync, Transport, WhenUnknown};
 use crate::decide::event::{Event, RelayWhat, What};
 use crate::decide::region::RegionId;
+use crate::link::{PeerTls, RelayStream};
 
 /// The spool's file, in the instance's state folder.
 const SPOOL: &str = "relay.redb";
+
+/// How the relay reaches other regions and they reach it.
+#[derive(Debug, Default)]
+pub struct Links {
+    /// This host's identity; `None` where edges are cleartext on a private link.
+    pub tls: Option<Arc<PeerTls>>,
+    /// Streams that peers opened on a peer listener.
+    pub inbound: Option<mpsc::Receiver<RelayStream>>,
+}
 
 /// Starts the relay: fronts, spool, links. `state` is `STATE_DIR/INSTANCE`.
 ///
@@ -27,8 +38,14 @@ const SPOOL: &str = "relay.redb";
 pub fn start(
     config: &Config,
     state: &Path,
+    links: Links,
     events: broadcast::Sender<Arc<Event>>,
 ) -> Result<Relay, RelayError> {
+    match config.relay.transport {
+        Transport::Direct => {}
+        Transport::Nats { .. } => return Err(RelayError::Transport("nats")),
+        Transport::Sqs { .. } => return Err(RelayError::Transport("sqs")),
+    }
     let stop = CancellationToken::new();
     let lanes = lanes(config);
     let (spool, spool_thread) = open_spool(config, state, &lanes, &events)?;
@@ -40,9 +57,14 @@ pub fn start(
         .map(|(place, pool)| Arc::new(Pool::new(place, pool.clone(), spool.clone())))
         .collect();
     let mut threads = Vec::new();
-    let started = start_workers(config, &pools, &stop, &mut threads);
+    let mut started = start_workers(config, &pools, &stop, &mut threads);
+    let plan = threads::plan(config, &lanes, links, &spool, &pools, &stop, &events);
+    let status = plan.status.clone();
+    if started.is_ok() {
+        started = threads::start_links(plan).map(|thread| threads.push(thread)).map_err(RelayError::Thread);
+    }
     threads.push(spool_thread);
-    let relay = Relay::new(spool, pools, lanes, stop, threads, events);
+    let relay = Relay::new(spool, pools, lanes, stop, threads, status);
     match started {
         Ok(()) => Ok(relay),
         Err(error) => {
@@ -67,6 +89,7 @@ fn lane_config(config: &Config, pool: usize, region: RegionId) -> LaneConfig {
     LaneConfig {
         pool,
         name: format!("{}\0{}", from.name, config.regions[region].name),
+        group: region.index(),
         expire_after: from.expire_after,
         flush_unknown: from.when_unknown == WhenUnknown::Flush,
     }

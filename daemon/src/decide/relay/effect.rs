@@ -12,9 +12,20 @@ pub enum Effect {
     Forget,
     /// Forget its copy if that has another [`value_hash`].
     Differs(u128),
+    /// As `Differs`, and the value came from the store after a miss: nobody wrote. Such keys are slowed when they go back and forth.
+    Refill(u128),
 }
 
 impl Effect {
+    /// The hash that a copy may have and stay.
+    #[must_use]
+    pub fn hash(self) -> Option<u128> {
+        match self {
+            Self::Forget => None,
+            Self::Differs(hash) | Self::Refill(hash) => Some(hash),
+        }
+    }
+
     /// One effect that covers both, whatever their order: equal hashes stay, everything else forgets.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {

@@ -124,6 +124,12 @@ impl Fences {
         })
     }
 
+    /// How many times in a row a copy of `key` differed.
+    #[must_use]
+    pub fn rounds(&self, key: u64) -> u8 {
+        self.last(key).map_or(0, |entry| entry.rounds)
+    }
+
     /// A client on `connection` sets `key`.
     pub fn storing(&mut self, key: u64, connection: u64, hash: Option<u128>, now_s: u32) -> Storing {
         let bucket = self.bucket(key);

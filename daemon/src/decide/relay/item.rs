@@ -1,6 +1,6 @@
 //! Invalidations as bytes, the same on disk, on a link and between front and spool. Never holds a value.
 //!
-//! One item is a tag byte and, for keys, a length byte and the key; [`Item::Differs`] and [`Item::Verify`] end with the 16-byte hash
+//! One item is a tag byte and, for keys, a length byte and the key; all but [`Item::Forget`] end with the 16-byte hash
 //! (little-endian), [`Item::Flush`] is the tag and four bytes of delay in seconds (little-endian).
 
 use super::effect::{Effect, MAX_KEY};
@@ -9,6 +9,7 @@ const FORGET: u8 = 1;
 const DIFFERS: u8 = 2;
 const FLUSH: u8 = 3;
 const VERIFY: u8 = 4;
+const REFILL: u8 = 5;
 
 /// One invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Item<'a> {
     Flush(u32),
     /// As [`Item::Differs`], to be reported: a read-back.
     Verify(&'a [u8], u128),
+    /// As [`Item::Differs`], see [`Effect::Refill`].
+    Refill(&'a [u8], u128),
 }
 
 impl<'a> Item<'a> {
@@ -30,6 +33,7 @@ impl<'a> Item<'a> {
         match effect {
             Effect::Forget => Self::Forget(key),
             Effect::Differs(hash) => Self::Differs(key, hash),
+            Effect::Refill(hash) => Self::Refill(key, hash),
         }
     }
 
@@ -39,6 +43,7 @@ impl<'a> Item<'a> {
         match *self {
             Self::Forget(key) => Some((key, Effect::Forget)),
             Self::Differs(key, hash) | Self::Verify(key, hash) => Some((key, Effect::Differs(hash))),
+            Self::Refill(key, hash) => Some((key, Effect::Refill(hash))),
             Self::Flush(_) => None,
         }
     }
@@ -49,6 +54,7 @@ impl<'a> Item<'a> {
             Self::Forget(key) => (FORGET, key, None),
             Self::Differs(key, hash) => (DIFFERS, key, Some(hash)),
             Self::Verify(key, hash) => (VERIFY, key, Some(hash)),
+            Self::Refill(key, hash) => (REFILL, key, Some(hash)),
             Self::Flush(delay_s) => {
                 out.push(FLUSH);
                 out.extend_from_slice(&delay_s.to_le_bytes());
@@ -109,6 +115,7 @@ impl<'a> Items<'a> {
         match tag {
             DIFFERS => Some(Item::Differs(key, hash)),
             VERIFY => Some(Item::Verify(key, hash)),
+            REFILL => Some(Item::Refill(key, hash)),
             _ => None,
         }
     }
@@ -134,8 +141,13 @@ mod tests {
 
     #[test]
     fn items_come_back_as_they_were_written() {
-        let items =
-            [Item::Forget(b"a"), Item::Differs(b"b\0 ", 7), Item::Flush(9), Item::Verify(b"c", u128::MAX)];
+        let items = [
+            Item::Forget(b"a"),
+            Item::Differs(b"b\0 ", 7),
+            Item::Flush(9),
+            Item::Verify(b"c", u128::MAX),
+            Item::Refill(b"d", 1),
+        ];
         let mut bytes = Vec::new();
         for item in &items {
             item.write(&mut bytes);

@@ -297,7 +297,7 @@ impl Lane {
         match item {
             Item::Flush(delay_s) => (!u128::from(*delay_s), 0),
             Item::Forget(key) => (xxh3_128_with_seed(key, self.seed), 0),
-            Item::Differs(key, hash) | Item::Verify(key, hash) => {
+            Item::Differs(key, hash) | Item::Verify(key, hash) | Item::Refill(key, hash) => {
                 #[expect(clippy::cast_possible_truncation, reason = "half a hash tells values apart")]
                 let mark = *hash as u64 | 1;
                 (xxh3_128_with_seed(key, self.seed), mark)

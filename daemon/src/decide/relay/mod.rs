@@ -3,6 +3,7 @@
 pub mod books;
 pub mod effect;
 pub mod fence;
+pub mod frame;
 pub mod io;
 pub mod item;
 pub mod ketama;

@@ -127,7 +127,6 @@ impl Pool {
     }
 
     /// Another region's invalidation is about to be applied: sets whose misses are older are stale from now on.
-    #[expect(dead_code, reason = "for applying, which comes next")]
     pub(crate) fn invalidated(&self, key: &[u8], hash: Option<u128>) {
         let count = self.invalidations.fetch_add(1, Ordering::AcqRel) + 1;
         let now_s = self.now_s();
@@ -135,13 +134,16 @@ impl Pool {
     }
 
     /// A copy had to go because it differed; how often in a row that was.
-    #[expect(dead_code, reason = "for applying, which comes next")]
     pub(crate) fn differed(&self, key: &[u8]) -> u8 {
         self.fence(key, Fences::differed)
     }
 
+    /// How often in a row a copy of the key differed.
+    pub(crate) fn rounds(&self, key: &[u8]) -> u8 {
+        self.fence(key, |fences, name| fences.rounds(name))
+    }
+
     /// The pool is flushed: every miss so far is older.
-    #[expect(dead_code, reason = "for applying, which comes next")]
     pub(crate) fn flushed(&self) {
         let count = self.invalidations.fetch_add(1, Ordering::AcqRel) + 1;
         for slice in &self.fences {
@@ -165,7 +167,6 @@ impl Pool {
     }
 
     /// Asks every server again, for ever.
-    #[expect(dead_code, reason = "for applying, which comes next")]
     pub(crate) async fn watch(&self) {
         let mut tick = tokio::time::interval(Duration::from_secs(2));
         loop {
@@ -186,7 +187,6 @@ impl Pool {
     }
 
     /// Notes whether invalidations can be applied to a server.
-    #[expect(dead_code, reason = "for applying, which comes next")]
     pub(crate) fn server_failure(&self, place: usize, failure: Option<String>) {
         *self.servers[place].failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }

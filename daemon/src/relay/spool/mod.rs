@@ -47,6 +47,8 @@ pub struct LaneConfig {
     pub pool: usize,
     /// Names it on disk: `pool NUL region`.
     pub name: String,
+    /// Lanes of one group are sent by the same link, which [`Spool::filled`] wakes.
+    pub group: usize,
     /// Rows older than this are dropped.
     pub expire_after: Duration,
     /// What cannot be accounted for is answered by a flush.
@@ -95,7 +97,7 @@ struct LaneCell {
     config: LaneConfig,
     id: u32,
     state: Mutex<LaneState>,
-    filled: Notify,
+    filled: Arc<Notify>,
     oldest_ms: AtomicU64,
 }
 
@@ -107,6 +109,7 @@ struct Shared {
     durable: AtomicU64,
     wakers: Mutex<Vec<Waker>>,
     lanes: Vec<LaneCell>,
+    groups: Vec<Arc<Notify>>,
     /// Whether a pool has any lane.
     relayed: Vec<bool>,
     commits: AtomicU64,
@@ -207,9 +210,9 @@ impl Spool {
         row
     }
 
-    /// Waits until [`Self::next`] may have something.
-    pub async fn filled(&self, lane: usize) {
-        self.shared.lanes[lane].filled.notified().await;
+    /// Waits until [`Self::next`] may have something for a lane of this group.
+    pub async fn filled(&self, group: usize) {
+        self.shared.groups[group].notified().await;
     }
 
     /// The other region applied this row.

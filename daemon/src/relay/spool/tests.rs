@@ -113,6 +113,7 @@ fn config(limit_bytes: u64, group: bool) -> SpoolConfig {
     let lane = LaneConfig {
         pool: 0,
         name: "p\0r".into(),
+        group: 0,
         expire_after: Duration::from_secs(3600),
         flush_unknown: true,
     };

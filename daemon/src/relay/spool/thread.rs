@@ -52,9 +52,11 @@ pub(super) fn start(
 ) -> Result<(Spool, JoinHandle<()>), StoreError> {
     let (mut store, Past { clean }) = Store::open(opener)?;
     let unknown = unknown || (!clean && !config.group);
+    let groups = config.lanes.iter().map(|lane| lane.group + 1).max().unwrap_or(0);
+    let groups: Vec<Arc<Notify>> = (0..groups).map(|_| Arc::default()).collect();
     let mut lanes = Vec::new();
     for lane in &config.lanes {
-        lanes.push(restore(&mut store, lane.clone())?);
+        lanes.push(restore(&mut store, lane.clone(), Arc::clone(&groups[lane.group]))?);
     }
     let mut relayed = vec![false; config.pools];
     for lane in &config.lanes {
@@ -76,6 +78,7 @@ pub(super) fn start(
         durable: AtomicU64::new(0),
         wakers: Mutex::new(Vec::new()),
         lanes,
+        groups,
         relayed,
         commits: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
@@ -92,7 +95,11 @@ pub(super) fn start(
     Ok((Spool { shared }, handle))
 }
 
-fn restore(store: &mut Store, config: super::LaneConfig) -> Result<LaneCell, StoreError> {
+fn restore(
+    store: &mut Store,
+    config: super::LaneConfig,
+    filled: Arc<Notify>,
+) -> Result<LaneCell, StoreError> {
     let (id, books, next) = store.lane(&config.name)?;
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let mut lane = Lane::new(seed, books, next);
@@ -127,13 +134,7 @@ fn restore(store: &mut Store, config: super::LaneConfig) -> Result<LaneCell, Sto
         verified: Verified::default(),
         refused: None,
     };
-    let cell = LaneCell {
-        config,
-        id,
-        state: Mutex::new(state),
-        filled: Notify::new(),
-        oldest_ms: AtomicU64::new(oldest),
-    };
+    let cell = LaneCell { config, id, state: Mutex::new(state), filled, oldest_ms: AtomicU64::new(oldest) };
     cell.filled.notify_one();
     Ok(cell)
 }

@@ -19,8 +19,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
-use self::order::{Op, Order, Pending};
-use super::effect::Effect;
+use self::order::{Op, Order, Pending, effect};
 use super::io::Io;
 use super::ketama::Ketama;
 
@@ -320,10 +319,11 @@ impl Session {
         match body.id.and_then(|id| self.order.get_mut(id)) {
             Some(pending) => {
                 (pending.hash, pending.complete, pending.skip) = (hash, true, skip);
+                pending.refill = storing.refill;
                 pending.since = storing.since.filter(|_| !storing.stale);
             }
             None if body.id.is_none() && !skip => {
-                io.captured(&self.key, hash.map_or(Effect::Forget, Effect::Differs));
+                io.captured(&self.key, effect(hash, storing.refill));
             }
             None => {}
         }

@@ -74,6 +74,8 @@ pub(super) struct Pending {
     pub(super) skip: bool,
     /// The value was handed over as a whole.
     pub(super) complete: bool,
+    /// It follows a miss.
+    pub(super) refill: bool,
     /// A quiet retrieval that was seen to hit.
     pub(super) hit: bool,
     /// Keys of it in the queue.
@@ -96,6 +98,7 @@ impl Pending {
             skip: false,
             complete: false,
             hit: false,
+            refill: false,
             keys: 0,
             opaque: 0,
             hash: None,
@@ -105,7 +108,16 @@ impl Pending {
 
     /// What its success means for the other regions.
     pub(super) fn effect(&self) -> Effect {
-        self.hash.map_or(Effect::Forget, Effect::Differs)
+        effect(self.hash, self.refill)
+    }
+}
+
+/// What a value's hash (`None` where the value is not whole) means for the other regions.
+pub(super) fn effect(hash: Option<u128>, refill: bool) -> Effect {
+    match hash {
+        None => Effect::Forget,
+        Some(hash) if refill => Effect::Refill(hash),
+        Some(hash) => Effect::Differs(hash),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dialogues with their captures.
 
 use super::*;
-use crate::decide::relay::effect::value_hash;
+use crate::decide::relay::effect::{Effect, value_hash};
 use crate::decide::relay::io::Storing;
 
 #[derive(Default)]

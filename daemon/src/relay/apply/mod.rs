@@ -1,0 +1,268 @@
+//! Applying other regions' invalidations to this region's memcached servers. Never captured, and never answered before it is done.
+//!
+//! One task per pool owns the connections. A batch that was applied is applied once more after `repeat_after`, for what was read from a
+//! store that lagged; keys whose refills go back and forth between regions are held for a while before their copy is deleted.
+
+mod exchange;
+mod repeat;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use self::exchange::{Fate, Link};
+use self::repeat::Later;
+use super::front::pool::{CONNECT, Pool};
+use super::setup::send;
+use crate::decide::event::{Event, RelayWhat};
+use crate::decide::relay::item::{Item, Items};
+use crate::decide::report::relay::Verified;
+
+/// Batches that may wait for a pool.
+const QUEUE: usize = 64;
+/// Batches applied in one exchange.
+const TOGETHER: usize = 32;
+/// Longest exchange with a server.
+const EXCHANGE: Duration = Duration::from_secs(10);
+/// Longest pause after a failed one.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Refills of a key that differed in a row, until it is slowed.
+const ROUNDS: u8 = 5;
+/// How long a slowed key's copy stays.
+const SLOWED: Duration = Duration::from_secs(1);
+
+/// Something for a pool's task.
+pub(super) enum Job {
+    /// Apply these items and say how read-backs among them went.
+    Apply(Vec<u8>, oneshot::Sender<Verified>),
+    /// The hash of the copy here, if there is one.
+    Look(Vec<u8>, oneshot::Sender<Option<u128>>),
+}
+
+/// Where jobs for a pool go.
+pub(super) type Jobs = mpsc::Sender<Job>;
+
+/// How a batch is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    /// Again, and nothing is slowed.
+    Again,
+}
+
+/// Makes a pool's task.
+pub(super) fn task(
+    pool: Arc<Pool>,
+    events: broadcast::Sender<Arc<Event>>,
+) -> (Jobs, impl Future<Output = ()>) {
+    let (jobs, inbox) = mpsc::channel(QUEUE);
+    let links = pool.servers.iter().map(|_| None).collect();
+    let later = Later::new(pool.config.repeat_after);
+    let slowed = Later::new(SLOWED);
+    (jobs, Applier { pool, events, links, later, slowed }.run(inbox))
+}
+
+struct Applier {
+    pool: Arc<Pool>,
+    events: broadcast::Sender<Arc<Event>>,
+    links: Vec<Option<Link>>,
+    later: Later,
+    slowed: Later,
+}
+
+impl Applier {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::new();
+        loop {
+            let due = self.later.due().into_iter().chain(self.slowed.due()).min();
+            let wait =
+                due.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+            let room = !self.later.full();
+            tokio::select! {
+                biased;
+                () = sleep(wait) => {
+                    let mut again = self.later.take();
+                    again.extend_from_slice(&self.slowed.take());
+                    self.until_applied(&again, Turn::Again).await;
+                }
+                count = inbox.recv_many(&mut jobs, TOGETHER), if room => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.jobs(&mut jobs).await;
+                }
+            }
+        }
+    }
+
+    async fn jobs(&mut self, jobs: &mut Vec<Job>) {
+        let mut items = Vec::new();
+        let mut replies = Vec::new();
+        for job in jobs.drain(..) {
+            match job {
+                Job::Look(key, reply) => {
+                    let _gone = reply.send(self.look(&key).await);
+                }
+                Job::Apply(batch, reply) => {
+                    let start = Items::new(&items).count();
+                    items.extend_from_slice(&batch);
+                    replies.push((start, Items::new(&batch).count(), reply));
+                }
+            }
+        }
+        if items.is_empty() && replies.is_empty() {
+            return;
+        }
+        let fates = self.until_applied(&items, Turn::First).await;
+        self.later.push(&items);
+        for (start, count, reply) in replies {
+            let verified = verified(Items::new(&items).skip(start).take(count), &fates[start..start + count]);
+            let _gone = reply.send(verified);
+        }
+    }
+
+    /// Applies the items on every server; tries until it works, since the other region waits for the word.
+    async fn until_applied(&mut self, bytes: &[u8], turn: Turn) -> Vec<Fate> {
+        let items: Vec<Item<'_>> = Items::new(bytes).collect();
+        let mut total = vec![Fate::Absent; items.len()];
+        if items.is_empty() {
+            return total;
+        }
+        self.fence(&items, turn);
+        for server in 0..self.links.len() {
+            let mut pause = Duration::from_millis(50);
+            loop {
+                match timeout(EXCHANGE, self.apply(server, &items, turn)).await {
+                    Ok(Ok(fates)) => {
+                        total.iter_mut().zip(fates).for_each(|(total, fate)| *total = worse(*total, fate));
+                        self.pool.server_failure(server, None);
+                        break;
+                    }
+                    Ok(Err(error)) => self.failed(server, &error.to_string()),
+                    Err(_) => self.failed(server, "no answer in time"),
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE);
+            }
+        }
+        self.count(&items, &total, turn);
+        total
+    }
+
+    fn failed(&mut self, server: usize, why: &str) {
+        self.links[server] = None;
+        tracing::debug!(pool = %self.pool.config.name, server = %self.pool.servers[server].address, why, "applying");
+        self.pool.server_failure(server, Some(why.to_owned()));
+    }
+
+    /// Before anything is deleted: sets whose misses are older are stale from now on.
+    fn fence(&self, items: &[Item<'_>], turn: Turn) {
+        for item in items {
+            match item.key() {
+                Some((key, effect)) => self.pool.invalidated(key, effect.hash()),
+                None => {
+                    self.pool.flushed();
+                    if turn == Turn::First {
+                        send(&self.events, &self.pool.config.name, None, RelayWhat::Flushed);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, server: usize, items: &[Item<'_>], turn: Turn) -> io::Result<Vec<Fate>> {
+        let address = self.pool.servers[server].address;
+        if self.links[server].is_none() {
+            self.links[server] = Some(Link::new(connect(address).await?));
+        }
+        let Some(mut link) = self.links[server].take() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let pool = Arc::clone(&self.pool);
+        let spare = |place: usize| match items[place] {
+            Item::Refill(key, _) if turn == Turn::First => pool.rounds(key) >= ROUNDS,
+            _ => false,
+        };
+        let fates = link.apply(items, &spare).await?;
+        self.links[server] = Some(link);
+        Ok(fates)
+    }
+
+    /// Counts what was found, and keeps slowed keys for later.
+    fn count(&mut self, items: &[Item<'_>], fates: &[Fate], turn: Turn) {
+        let counters = &self.pool.counters;
+        let mut slowed = Vec::new();
+        for (item, fate) in items.iter().zip(fates) {
+            match fate {
+                Fate::Absent => {}
+                Fate::Equal => {
+                    counters.equal.fetch_add(1, Ordering::Relaxed);
+                }
+                Fate::Differed => {
+                    counters.deleted.fetch_add(1, Ordering::Relaxed);
+                    if let (Item::Refill(key, hash), Turn::First) = (item, turn)
+                        && self.pool.differed(key) > ROUNDS
+                    {
+                        Item::Differs(key, *hash).write(&mut slowed);
+                    }
+                }
+            }
+        }
+        if turn == Turn::First {
+            counters.applied.fetch_add(items.len() as u64, Ordering::Relaxed);
+        }
+        if !slowed.is_empty() {
+            let keys = Items::new(&slowed).count() as u64;
+            counters.ping_pong.fetch_add(keys, Ordering::Relaxed);
+            send(&self.events, &self.pool.config.name, None, RelayWhat::PingPong(keys));
+            self.slowed.push(&slowed);
+        }
+    }
+
+    /// The hash of the copy here.
+    async fn look(&mut self, key: &[u8]) -> Option<u128> {
+        let server = self.pool.ring.as_ref().map_or(0, |ring| ring.server(key));
+        if self.links[server].is_none() {
+            self.links[server] = connect(self.pool.servers[server].address).await.ok().map(Link::new);
+        }
+        let mut link = self.links[server].take()?;
+        let found = timeout(EXCHANGE, link.look(key)).await.ok()?.ok()?;
+        self.links[server] = Some(link);
+        found
+    }
+}
+
+/// What is told of an item that several servers had: the worst.
+fn worse(one: Fate, other: Fate) -> Fate {
+    match (one, other) {
+        (Fate::Differed, _) | (_, Fate::Differed) => Fate::Differed,
+        (Fate::Equal, _) | (_, Fate::Equal) => Fate::Equal,
+        _ => Fate::Absent,
+    }
+}
+
+fn verified<'a>(items: impl Iterator<Item = Item<'a>>, fates: &[Fate]) -> Verified {
+    let mut verified = Verified::default();
+    for (_, fate) in items.zip(fates).filter(|(item, _)| matches!(item, Item::Verify(..))) {
+        match fate {
+            Fate::Absent => verified.absent += 1,
+            Fate::Equal => verified.equal += 1,
+            Fate::Differed => verified.stale += 1,
+        }
+    }
+    verified
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream =
+        timeout(CONNECT, TcpStream::connect(address)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

@@ -1,0 +1,1 @@
+//! Two regions over streams in memory.
