@@ -39,7 +39,7 @@ pub fn start(
     config: &Config,
     state: &Path,
     links: Links,
-    events: broadcast::Sender<Arc<Event>>,
+    events: &broadcast::Sender<Arc<Event>>,
 ) -> Result<Relay, RelayError> {
     match config.relay.transport {
         Transport::Direct => {}
@@ -48,7 +48,7 @@ pub fn start(
     }
     let stop = CancellationToken::new();
     let lanes = lanes(config);
-    let (spool, spool_thread) = open_spool(config, state, &lanes, &events)?;
+    let (spool, spool_thread) = open_spool(config, state, &lanes, events)?;
     let pools: Vec<Arc<Pool>> = config
         .relay
         .pools
@@ -58,7 +58,7 @@ pub fn start(
         .collect();
     let mut threads = Vec::new();
     let mut started = start_workers(config, &pools, &stop, &mut threads);
-    let plan = threads::plan(config, &lanes, links, &spool, &pools, &stop, &events);
+    let plan = threads::plan(config, &lanes, links, &spool, &pools, &stop, events);
     let status = plan.status.clone();
     if started.is_ok() {
         started = threads::start_links(plan).map(|thread| threads.push(thread)).map_err(RelayError::Thread);

@@ -26,14 +26,14 @@ pub(super) fn start(
     std::thread::Builder::new().name(format!("relay-front-{number}")).spawn(move || {
         runtime.block_on(async {
             for socket in sockets {
-                match tokio::net::TcpListener::from_std(socket.listener) {
-                    Ok(listener) => {
-                        tokio::spawn(front::accept(listener, socket.pool, socket.refill_port));
-                    }
+                let listener = match tokio::net::TcpListener::from_std(socket.listener) {
+                    Ok(listener) => listener,
                     Err(error) => {
-                        tracing::error!(pool = %socket.pool.config.name, %error, "a front cannot accept")
+                        tracing::error!(pool = %socket.pool.config.name, %error, "a front cannot accept");
+                        continue;
                     }
-                }
+                };
+                tokio::spawn(front::accept(listener, socket.pool, socket.refill_port));
             }
             stop.cancelled().await;
         });
