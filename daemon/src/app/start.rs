@@ -95,6 +95,7 @@ async fn start(
         inherited: Vec::new(),
     };
     let proxy = Arc::new(Proxy::start(setup)?);
+    let relay = RelayPart::start(&config, &proxy, &events)?;
     let admin = Arc::new(Admin {
         desk,
         events: events.clone(),
@@ -120,7 +121,7 @@ async fn start(
         book,
         proxy,
         nic,
-        relay: RelayPart,
+        relay,
         admin,
         events,
         meter: Meter::default(),

@@ -132,10 +132,17 @@ impl Relay {
         }
     }
 
-    /// Ends everything: clients are disconnected, what is captured is durable, the spool says that it was closed.
+    /// As dropping it.
     pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Relay {
+    /// Ends everything: clients are disconnected, what is captured is durable, the spool says that it was closed.
+    fn drop(&mut self) {
         self.stop.cancel();
-        let mut threads = self.threads;
+        let mut threads = std::mem::take(&mut self.threads);
         // The fronts first, since their last captures go into the spool; its thread is the last of the list.
         let spool_thread = threads.pop();
         for thread in threads {
