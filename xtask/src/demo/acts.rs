@@ -113,7 +113,7 @@ fn failover(tale: &mut Tale, world: &World) -> Result<()> {
 fn requests(tale: &mut Tale, world: &World) -> Result<()> {
     const OFFERED: usize = 40;
     tale.act("A ceiling on requests sheds early, with an error");
-    tidegate(tale, &world.eu, &["ceiling", "set", "from-us", "requests_per_second=10"])?;
+    tidegate(tale, &world.eu, &["ceiling", "set", "from-us", "requests_per_second=20"])?;
     tale.command("us client", &format!("for i in $(seq {OFFERED}); do curl http://203.0.113.2/; done"));
     let url = format!("http://203.0.113.2/[1-{OFFERED}]");
     let mut command = world.us.client.command("curl");
