@@ -33,8 +33,8 @@ pub(super) fn play(tale: &mut Tale, world: &mut World, stop: &Stop) -> Result<()
 
 fn flooded(tale: &mut Tale, world: &World, stop: &Stop) -> Result<()> {
     tale.tell("second   offered/s  admitted/s      shed/s   of ceiling  host's stack  home clients");
-    let (mut counts, mut arrived) =
-        (Counts::read(&world.eu.daemon, US.region)?, Arrived::read(&world.eu.edge)?);
+    let first = Counts::read(&world.eu.daemon, US.region)?;
+    let (mut counts, mut arrived) = (first, Arrived::read(&world.eu.edge)?);
     let (mut held, mut agreed, mut home, mut poured) = (true, true, true, true);
     for second in 1..=FLOOD_SECONDS {
         let served = second_of_home_clients(world, stop)?;
