@@ -90,7 +90,7 @@ fn redirect(tale: &mut Tale, world: &World) -> Result<()> {
     tale.check("307 to the home region with path, query and where from", there);
     let seen = tell_curl(tale, &world.us, &["--location", "http://203.0.113.2/cart?item=7"])?;
     tale.check("following it ends at us-east-1's origin", seen.status == 200 && seen.body == US.region);
-    tidegate(tale, &world.eu, &["misroute", "isthmus"])
+    tidegate(tale, &world.eu, &["misroute", "reset"])
 }
 
 fn failover(tale: &mut Tale, world: &World) -> Result<()> {

@@ -12,7 +12,7 @@ use tidegate_tests::nginx::Nginx;
 use super::tale::Tale;
 
 /// Packets per second that the EU edge lets in from clients whose home is the US region.
-pub(super) const CEILING_PPS: u64 = 20_000;
+pub(super) const CEILING_PPS: u64 = 10_000;
 /// How long the NIC goes on enforcing without a daemon.
 pub(super) const LEASE_S: u64 = 15;
 
@@ -194,7 +194,7 @@ endpoints = ["http://127.0.0.1:8080"]
 name = "from-us"
 home = "us-east-1"
 packets_per_second = {CEILING_PPS}
-burst = "50ms"
+burst = "100ms"
 over = "drop"
 
 [xdp]
