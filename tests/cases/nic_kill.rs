@@ -1,6 +1,7 @@
 //! Many SIGKILLs at random moments under traffic: enforcement has no gap, nothing allowed is lost, counters never go back, and each
 //! start adopts. Needs root and the kernel program; says so and passes without.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,26 +29,40 @@ fn a_hundred_kills_leave_no_gap() -> Result<()> {
             1 + round
         )
     };
-    bench.start(30_000)?.apply(&words(0))?;
+    let mut first = bench.start(30_000)?;
+    let began = Instant::now();
+    first.apply(&words(0))?;
+    // Kills fall anywhere between the beginning of a change and some time after it.
+    let window_us = u64::try_from(began.elapsed().as_micros())? * 2;
+    first.kill()?;
     let tally = Tally::start(inbox)?;
     let start = |source| Ok::<_, anyhow::Error>(Stream::start(bench.lab.sender(source)?, target, PAUSE));
     let (fine, denied, over) = (start(CLIENT)?, start(FAR)?, start(OTHER)?);
-    let mut before = Report::default();
+    let (mut before, mut programs) = (Report::default(), BTreeSet::new());
     for round in 1..=KILLS {
+        if round % 4 == 0 {
+            // Before it is even open.
+            let pause = Duration::from_micros(next(&mut random) % 50_000);
+            bench.start_and_kill(30_000, pause)?;
+            continue;
+        }
         let mut daemon = bench.start(30_000)?;
         let report = daemon.report()?;
         ensure!(report.word("adopted") == "true", "round {round} did not adopt");
         never_less(&before, &report).with_context(|| format!("round {round}"))?;
         before = report;
-        // Anywhere between the beginning of a change and some time after it.
         daemon.start_apply(&words(round))?;
-        let moment = Instant::now() + Duration::from_micros(next(&mut random) % 60_000);
-        std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+        // tidy: sleep because the moment of the kill is what is random.
+        std::thread::sleep(Duration::from_micros(next(&mut random) % window_us));
         daemon.kill()?;
+        programs.insert(bench.program_on_e0()?);
     }
     let (fine, denied, over) = (fine.stop()?, denied.stop()?, over.stop()?);
     let arrived = tally.stop()?;
-    println!("{fine} allowed, {denied} denied, {over} over the ceiling; arrived {arrived:?}");
+    println!(
+        "{KILLS} kills, {} programs; {fine} allowed, {denied} denied, {over} over the ceiling; arrived {arrived:?}",
+        programs.len()
+    );
     ensure!(arrived.get(&CLIENT.into()) == Some(&fine), "{fine} sent, arrived {arrived:?}");
     ensure!(arrived.len() == 1, "some of {denied} denied and {over} over the ceiling arrived: {arrived:?}");
     let mut last = bench.start(30_000)?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -198,6 +199,34 @@ impl Bench {
     /// What it says instead.
     pub fn start(&self, lease_ms: u64) -> Result<NicDaemon> {
         NicDaemon::start(self.executable, &self.lab.host, &self.instance.0, lease_ms)
+    }
+
+    /// Starts the NIC's process and kills it after `pause`, wherever it is by then.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_and_kill(&self, lease_ms: u64, pause: Duration) -> Result<()> {
+        let mut command = self.lab.host.command(self.executable);
+        let quiet = command
+            .args([self.instance(), &lease_ms.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut child = quiet.spawn()?;
+        // tidy: sleep because the moment of the kill is the caller's choice.
+        std::thread::sleep(pause);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The kernel's number of the program on `e0`; none on it is an error.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn program_on_e0(&self) -> Result<String> {
+        let shown = self.on_e0()?;
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "prog/xdp");
+        words.nth(2).map(str::to_owned).with_context(|| format!("no program on e0: {shown}"))
     }
 
     /// What iproute2 shows of `e0`.

@@ -30,6 +30,7 @@ impl Stream {
                 if socket.send_to(&number.to_be_bytes(), target).is_ok() {
                     count.store(number + 1, Ordering::Relaxed);
                 }
+                // tidy: sleep because it paces the datagrams.
                 std::thread::sleep(pause);
             }
         });

@@ -65,8 +65,9 @@ pub(crate) const LINKER_RUN: [Need; 1] =
     [Need::file("llvm-22-dev", "/usr/lib/llvm-22/lib/libLLVM.so.22.1", "bpf-linker runs on it")];
 
 /// Programs that tests, benches and the demo send traffic with.
-pub(crate) const TRAFFIC: [Need; 11] = [
+pub(crate) const TRAFFIC: [Need; 12] = [
     Need::program("iproute2", "ip", "namespaces, links, routes"),
+    Need::program("bpftool", "bpftool", "puts wrong maps where the NIC's own should be"),
     Need::program("ethtool", "ethtool", "switches offloads of test links off"),
     Need::program("nginx-light", "nginx", "a real origin"),
     Need::program("curl", "curl", "a real client"),
