@@ -1,7 +1,9 @@
 //! Bodies on their way through: request bodies that may not pause for too long, response bodies that hold what the request holds. Never
 //! buffers a body: a frame is asked for only when the other side takes one.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,10 +12,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::clock;
 use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
 use crate::decide::admission::Permit;
+
+/// A request's body waits for its client: its response can't be late.
+pub(crate) const CLIENTS_TURN: u64 = u64::MAX;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +78,8 @@ pub(crate) enum RequestBody {
         incoming: Incoming,
         /// Longest pause.
         patience: Patient,
+        /// When data came last, or [`CLIENTS_TURN`].
+        progress: Rc<Cell<u64>>,
     },
 }
 
@@ -85,7 +93,16 @@ impl RequestBody {
         if incoming.is_end_stream() {
             Self::Empty
         } else {
-            Self::Stream { incoming, patience: Patient(Patience::new(longest_pause)) }
+            let patience = Patient(Patience::new(longest_pause));
+            Self::Stream { incoming, patience, progress: Rc::default() }
+        }
+    }
+
+    /// When data came last, in nanoseconds on the proxy's clock; `None` for a request without a body.
+    pub(crate) fn progress(&self) -> Option<Rc<Cell<u64>>> {
+        match self {
+            Self::Empty => None,
+            Self::Stream { progress, .. } => Some(Rc::clone(progress)),
         }
     }
 
@@ -103,16 +120,20 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self::Stream { incoming, patience } = self.get_mut() else { return Poll::Ready(None) };
+        let Self::Stream { incoming, patience, progress } = self.get_mut() else { return Poll::Ready(None) };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
                 patience.0.renew();
+                progress.set(clock::now().0);
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
             }
             Poll::Pending if patience.0.is_over(cx) => {
                 Poll::Ready(Some(Err(BodyError::Paused(patience.0.limit))))
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                progress.set(CLIENTS_TURN);
+                Poll::Pending
+            }
         }
     }
 

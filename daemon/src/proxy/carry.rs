@@ -1,10 +1,12 @@
 //! Carrying a request to an endpoint of the upstream or to an edge of another region, and its response back. Never decides which of both.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -19,6 +21,7 @@ use super::pool::Lease;
 use super::service::{Journey, Plan, path_and_query};
 use super::topology::{Endpoint, InFlight, Link};
 use super::tunnel;
+use crate::decide::adaptive::Outcome;
 use crate::decide::reason::Reason;
 use crate::decide::{retry::Budget, target};
 
@@ -147,6 +150,8 @@ pub(crate) async fn isthmus(
 /// A response's head, and what it came over.
 struct Arrived {
     response: Response<Incoming>,
+    /// From sending the request to this head.
+    took: Duration,
     lease: Lease,
     in_flight: InFlight,
 }
@@ -158,6 +163,9 @@ enum NotCarried {
     /// It was sent, at least in part.
     Failed(Reason),
 }
+
+/// No response's head came in time.
+struct Late;
 
 /// One request's attempts.
 struct Trip<'a> {
@@ -257,6 +265,25 @@ impl Trip<'_> {
         }
     }
 
+    /// Waits for a response's head: `response_timeout` from the request, or from the last of its body that came.
+    async fn in_time<T>(
+        &self,
+        sent: impl Future<Output = T>,
+        progress: Option<&Cell<u64>>,
+    ) -> Result<T, Late> {
+        let mut sent = pin!(sent);
+        let mut wait = self.response_timeout;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(wait, sent.as_mut()).await {
+                return Ok(answer);
+            }
+            let last = progress.map_or(0, Cell::get);
+            // While it is the client's turn, `body_idle_timeout` counts.
+            let since = Duration::from_nanos(clock::now().0.saturating_sub(last));
+            wait = self.response_timeout.checked_sub(since).filter(|left| !left.is_zero()).ok_or(Late)?;
+        }
+    }
+
     async fn attempt(
         &self,
         mut lease: Lease,
@@ -264,10 +291,15 @@ impl Trip<'_> {
         request: Request<RequestBody>,
     ) -> Result<Arrived, Attempt> {
         let copy = repeatable(&request).then(|| copy(&request));
+        let began = clock::now();
+        let progress = request.body().progress();
         let sent = lease.send(shaped(request, lease.is_http2()));
-        match tokio::time::timeout(self.response_timeout, sent).await {
-            Ok(Ok(response)) => Ok(Arrived { response, lease, in_flight }),
-            Err(_) => Err(Attempt::Lost(Reason::UpstreamTimeout, None)),
+        match self.in_time(sent, progress.as_deref()).await {
+            Ok(Ok(response)) => {
+                let took = Duration::from_nanos(clock::now().0.saturating_sub(began.0));
+                Ok(Arrived { response, took, lease, in_flight })
+            }
+            Err(Late) => Err(Attempt::Lost(Reason::UpstreamTimeout, None)),
             Ok(Err(mut error)) => match error.take_message() {
                 Some(request) => Err(Attempt::Back(Box::new(request))),
                 None => Err(Attempt::Lost(why(error.error()), copy.map(Box::new))),
@@ -334,6 +366,14 @@ fn why(error: &hyper::Error) -> Reason {
     Reason::UpstreamReset
 }
 
+/// What adaptive ceilings may learn: streams may wait for news rather than in a queue, and failures may be fast.
+fn outcome(response: &Response<Incoming>, took: Duration) -> Outcome {
+    let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let stream = kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc");
+    let ordinary = response.status().as_u16() >= 200 && response.status().as_u16() < 500;
+    if ordinary && !stream { Outcome::Answered(took) } else { Outcome::LeftOut }
+}
+
 /// Turns what came over the upstream's connection into what goes over the client's.
 fn hand_back(
     arrived: Arrived,
@@ -341,8 +381,11 @@ fn hand_back(
     upgrade: Option<hyper::upgrade::OnUpgrade>,
     active: Active,
 ) -> Response<ResponseBody> {
-    let Arrived { mut response, lease, in_flight } = arrived;
+    let Arrived { mut response, took, lease, in_flight } = arrived;
     let permit = plan.permit;
+    if let Some(permit) = &permit {
+        permit.over(outcome(&response, took), clock::now());
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(response, upgrade, tunnel::Ends { permit, in_flight, active, lease });
     }

@@ -50,13 +50,13 @@ pub(crate) async fn serve(
     open: Open,
 ) {
     let _open = open;
-    let address = peer.ip().to_canonical();
+    let peer = peer.ip().to_canonical();
     let limits = listener.spec.limits;
-    let entered = tokio::time::timeout(limits.header_timeout, enter::enter(&listener, tcp, address)).await;
-    let Entered { stream, multiplexed, trusted, region } = match entered {
+    let entered = tokio::time::timeout(limits.header_timeout, enter::enter(&listener, tcp, peer)).await;
+    let Entered { stream, address, multiplexed, trusted, region } = match entered {
         Ok(Ok(entered)) => entered,
-        Ok(Err(error)) => return tracing::debug!(client = %address, %error, "connection not entered"),
-        Err(_) => return tracing::debug!(client = %address, "nothing said in time"),
+        Ok(Err(error)) => return tracing::debug!(client = %peer, %error, "connection not entered"),
+        Err(_) => return tracing::debug!(client = %peer, "nothing said in time"),
     };
     if stream.alpn() == Some(link::ALPN_RELAY) {
         return relay::hand_over(&worker, RelayStream { region, io: Box::new(stream) });

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::shared::Door;
@@ -11,12 +12,15 @@ use super::stream::Stream;
 use super::tls::{self, Entry};
 use crate::config::types::ListenerKind;
 use crate::decide::client;
+use crate::decide::proxy_protocol::{self, Progress};
 use crate::decide::region::RegionId;
 
 /// A connection that may speak HTTP now.
 #[derive(Debug)]
 pub(crate) struct Entered {
     pub(crate) stream: Stream,
+    /// Who connected; as the PROXY protocol says where the listener requires it.
+    pub(crate) address: IpAddr,
     /// It speaks HTTP/2.
     pub(crate) multiplexed: bool,
     /// On a peer listener: it is known to be an edge of another region.
@@ -31,18 +35,43 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 const HANDSHAKE: u8 = 0x16;
 
 /// Lets a connection in. Unbounded in time: the caller's limit counts.
-pub(crate) async fn enter(door: &Door, tcp: TcpStream, address: IpAddr) -> io::Result<Entered> {
+pub(crate) async fn enter(door: &Door, mut tcp: TcpStream, peer: IpAddr) -> io::Result<Entered> {
+    let address = if door.spec.proxy_protocol { introduced(&mut tcp).await?.unwrap_or(peer) } else { peer };
     match &door.entry {
         Entry::Plain => plain(door, tcp, address).await,
         Entry::Public(public) => {
             let stream = tls::welcome(public, tcp).await?;
-            Ok(Entered { multiplexed: tls::chose_h2(&stream), stream, trusted: false, region: None })
+            Ok(Entered { multiplexed: tls::chose_h2(&stream), stream, address, trusted: false, region: None })
         }
         Entry::Peer(Some(peer)) if first_byte(&tcp).await? == HANDSHAKE => {
             let (stream, region) = tls::welcome_peer(peer, tcp).await?;
-            Ok(Entered { multiplexed: tls::chose_h2(&stream), stream, trusted: true, region: Some(region) })
+            Ok(Entered {
+                multiplexed: tls::chose_h2(&stream),
+                stream,
+                address,
+                trusted: true,
+                region: Some(region),
+            })
         }
         Entry::Peer(_) => plain(door, tcp, address).await,
+    }
+}
+
+/// Reads the PROXY protocol's header, not a byte beyond it; `None` where the sender speaks for itself.
+async fn introduced(tcp: &mut TcpStream) -> io::Result<Option<IpAddr>> {
+    let mut header = Vec::with_capacity(64);
+    let mut needed = 1;
+    loop {
+        let had = header.len();
+        header.resize(needed, 0);
+        tcp.read_exact(&mut header[had..]).await?;
+        match proxy_protocol::parse(&header).map_err(io::Error::other)? {
+            Progress::Incomplete(more) if more > header.len() && more <= proxy_protocol::MOST_BYTES => {
+                needed = more;
+            }
+            Progress::Incomplete(_) => return Err(io::Error::other("PROXY protocol: header too long")),
+            Progress::Complete { ends, .. } => return Ok(ends.map(|ends| ends.source.ip().to_canonical())),
+        }
     }
 }
 
@@ -51,7 +80,7 @@ async fn plain(door: &Door, tcp: TcpStream, address: IpAddr) -> io::Result<Enter
     let multiplexed = begins_with_preface(&tcp).await?;
     let spec = &door.spec;
     let trusted = spec.kind == ListenerKind::Peer && client::is_in(&spec.trusted_peers, address);
-    Ok(Entered { stream: Stream::Plain(tcp), multiplexed, trusted, region: None })
+    Ok(Entered { stream: Stream::Plain(tcp), address, multiplexed, trusted, region: None })
 }
 
 async fn first_byte(tcp: &TcpStream) -> io::Result<u8> {

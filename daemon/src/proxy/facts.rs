@@ -92,7 +92,7 @@ fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reas
         _ => present.hosts <= 1,
     };
     let host_is_text = head.headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()));
-    if !hosts_fit || !host_is_text || !framing_is_plain(head, present) {
+    if !hosts_fit || !host_is_text || !framing_is_plain(from, head, present) {
         return Err(Reason::BadRequest);
     }
     Ok(())
@@ -103,15 +103,15 @@ fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 
-/// Only `chunked`, once: any other transfer coding would be lost on the way.
-fn framing_is_plain(head: &Parts, present: &Present) -> bool {
+/// Only `chunked`, once, and no length beside it: any other transfer coding would be lost on the way.
+fn framing_is_plain(from: &Client, head: &Parts, present: &Present) -> bool {
     if !present.transfer_encoding {
         return true;
     }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let chunked =
         codings.next().is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    chunked && codings.next().is_none()
+    chunked && codings.next().is_none() && from.pace.raw.is_without_length()
 }
 
 /// What a peer says of the client in `Tidegate-Client`.

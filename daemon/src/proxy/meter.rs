@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::clock;
+use super::raw_head::RawHead;
+use super::{amend, clock};
 use crate::config::types::Limits;
 
 /// Nothing of the next request has arrived.
@@ -26,6 +27,7 @@ pub(crate) struct Pace {
     active: AtomicU64,
     read_by: AtomicU64,
     write_by: AtomicU64,
+    pub(crate) raw: RawHead,
     head_ns: u64,
     idle_ns: u64,
     stall_ns: u64,
@@ -57,6 +59,7 @@ impl Pace {
             active: AtomicU64::new(0),
             read_by: AtomicU64::new(now.saturating_add(head_ns)),
             write_by: AtomicU64::new(u64::MAX),
+            raw: RawHead::default(),
             head_ns,
             idle_ns: ns(limits.idle_timeout),
             stall_ns: ns(limits.body_idle_timeout),
@@ -73,6 +76,7 @@ impl Pace {
     /// A request's head is complete.
     pub(crate) fn begin(&self) {
         self.active.store(self.active.load(Relaxed) + 1, Relaxed);
+        self.raw.begin();
         self.phase.store(BUSY, Relaxed);
         self.read_by.store(u64::MAX, Relaxed);
     }
@@ -103,8 +107,20 @@ impl Pace {
         }
     }
 
-    fn has_read(&self) {
-        if self.phase.load(Relaxed) == IDLE && !self.multiplexed.load(Relaxed) {
+    /// Nothing is being handled: what is written now is hyper's own.
+    fn is_between(&self) -> bool {
+        self.active.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed)
+    }
+
+    fn has_read(&self, bytes: &[u8]) {
+        if self.multiplexed.load(Relaxed) {
+            return;
+        }
+        match self.phase.load(Relaxed) {
+            BUSY => self.raw.miss(),
+            phase => self.raw.add(bytes, phase == IDLE),
+        }
+        if self.phase.load(Relaxed) == IDLE {
             self.phase.store(HEAD, Relaxed);
             self.read_by.store(clock::now().0.saturating_add(self.head_ns), Relaxed);
         }
@@ -156,7 +172,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.pace.has_read();
+            self.pace.has_read(&buf.filled()[before..]);
         }
         outcome
     }
@@ -164,6 +180,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.pace.is_between()
+            && let Some(amended) = amend::amended(buf)
+        {
+            // A few hundred bytes, the last ones of this connection: whatever the kernel does not take at once is not worth waiting for.
+            return Pin::new(&mut self.inner).poll_write(cx, &amended).map_ok(|_| buf.len());
+        }
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.pace.wrote(&outcome);
         outcome
@@ -174,6 +196,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = bufs {
+            return self.poll_write(cx, only);
+        }
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.pace.wrote(&outcome);
         outcome

@@ -3,6 +3,7 @@
 //! One thread per worker with a runtime, a connection pool and counters of its own; workers share only snapshots and atomics. One more
 //! thread probes. [`Proxy::start`] opens every socket or none.
 
+mod amend;
 mod bind;
 mod body;
 mod carry;
@@ -16,6 +17,7 @@ mod health;
 mod meter;
 mod pins;
 mod pool;
+mod raw_head;
 mod relay;
 mod report;
 mod respond;

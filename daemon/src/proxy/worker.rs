@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::conn;
-use super::shared::{Door, Shared, Worker};
+use super::shared::{Door, Open, Shared, Worker};
 use super::stats::WorkerStats;
 use super::tls::Entry;
 use crate::config::types::Listener;
@@ -72,23 +73,23 @@ fn accept_at(worker: &Rc<Worker>, opening: Opening, drain: &CancellationToken) -
     tokio::task::spawn_local(async move {
         tokio::select! {
             () = drain.cancelled() => {}
-            () = accept(worker, at, listener) => {}
+            () = accept(&worker, &at, &listener) => {}
+        }
+        // Who was let into the queue is served, not reset, when the socket closes.
+        while let Some(Ok((tcp, peer))) = listener.accept().now_or_never() {
+            let Some(open) = at.enter() else { break };
+            tokio::task::spawn_local(conn::serve(Rc::clone(&worker), Rc::clone(&at), tcp, peer, open));
         }
     });
     Some(door)
 }
 
-async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: tokio::net::TcpListener) {
+async fn accept(worker: &Rc<Worker>, door: &Rc<Door>, listener: &tokio::net::TcpListener) {
     loop {
-        let Some(open) = door.enter() else {
-            // Full: the rest waits in the kernel's queue. Leaving connections are seen at the next look.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            continue;
-        };
         match listener.accept().await {
             Ok((tcp, peer)) => {
-                _ = tcp.set_nodelay(true);
-                tokio::task::spawn_local(conn::serve(Rc::clone(&worker), Rc::clone(&door), tcp, peer, open));
+                let open = room(door).await;
+                tokio::task::spawn_local(conn::serve(Rc::clone(worker), Rc::clone(door), tcp, peer, open));
             }
             Err(error) => {
                 tracing::warn!(listener = door.spec.name, %error, "can't accept");
@@ -96,6 +97,16 @@ async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: tokio::net::TcpLis
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+}
+
+/// Waits until there are fewer than `max_connections`; one connection per worker waits here, the rest in the kernel's queue.
+async fn room(door: &Door) -> Open {
+    loop {
+        if let Some(open) = door.enter() {
+            return open;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -60,6 +60,12 @@ impl Adaptive {
         }
     }
 
+    /// The limit as it stands.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.step.lock().unwrap_or_else(std::sync::PoisonError::into_inner).gradient.limit()
+    }
+
     /// Records a request that is over. `in_flight` is how many others were in flight *when it was admitted*: what it waited for. Returns the
     /// limit when it may have moved.
     pub fn record(&self, outcome: Outcome, in_flight: u64, now: Tick) -> Option<u64> {

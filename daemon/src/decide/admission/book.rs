@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Applied, Applying, Ceiling, Rate, Slots};
+use super::{Applied, Applying, Ceiling};
 use crate::config::Config;
 use crate::decide::inforce::{CeilingInForce, InForce};
 use crate::decide::measure::Measure;
-use crate::decide::priority::Load;
 use crate::decide::region::Regions;
 
 /// All ceilings that the proxy enforces.
@@ -42,17 +41,13 @@ impl Book {
 
     /// Moves one ceiling's limits.
     fn set(&mut self, in_force: &CeilingInForce, burst: Duration) {
-        let new = || Ceiling {
-            name: in_force.name.clone(),
-            rate: Rate::unlimited(),
-            slots: Slots::unlimited(),
-            load: Load::default(),
-        };
+        let new = || Ceiling::unlimited(&in_force.name);
         let ceiling = self.ceilings.entry(in_force.name.clone()).or_insert_with(|| Arc::new(new()));
         #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^53")]
         let per_second = in_force.limits.get(&Measure::RequestsPerSecond).map(|rate| *rate as f64);
         ceiling.rate.set(per_second, burst);
-        ceiling.slots.set(in_force.limits.get(&Measure::ConcurrentRequests).copied());
+        let in_flight = in_force.limits.get(&Measure::ConcurrentRequests).copied();
+        ceiling.slots.set(if in_force.adaptive { Some(ceiling.adaptive.limit()) } else { in_flight });
     }
 
     fn applied(&self, in_force: &CeilingInForce, config: &Config) -> Option<Applied> {
@@ -60,6 +55,12 @@ impl Book {
         let limits = counts || in_force.limits.contains_key(&Measure::RequestsPerSecond);
         let ceiling = Arc::clone(self.ceilings.get(&in_force.name)?);
         let by_class = !config.priorities.is_empty();
-        limits.then_some(Applied { ceiling, observe: in_force.observe, counts, by_class })
+        limits.then_some(Applied {
+            ceiling,
+            observe: in_force.observe,
+            counts,
+            adaptive: in_force.adaptive,
+            by_class,
+        })
     }
 }

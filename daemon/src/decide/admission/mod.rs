@@ -10,6 +10,7 @@ pub use book::Book;
 pub use rate::{Rate, Tick};
 pub use slots::Slots;
 
+use super::adaptive::{Adaptive, Bounds, Outcome};
 use super::priority::Load;
 use super::reason::Reason;
 use crate::config::types::Class;
@@ -25,6 +26,22 @@ pub struct Ceiling {
     pub slots: Slots,
     /// What the classes offer, where there are any.
     pub load: Load,
+    /// Finds the limit on requests in flight, where it is to be found.
+    pub adaptive: Adaptive,
+}
+
+impl Ceiling {
+    /// Without limits.
+    #[must_use]
+    pub fn unlimited(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            rate: Rate::unlimited(),
+            slots: Slots::unlimited(),
+            load: Load::default(),
+            adaptive: Adaptive::new(Bounds::default()),
+        }
+    }
 }
 
 /// The ceilings for clients of one home, in the order in which they refuse.
@@ -40,6 +57,8 @@ pub struct Applied {
     pub observe: bool,
     /// Requests in flight are limited, so each one is counted.
     pub counts: bool,
+    /// The limit on requests in flight finds itself.
+    pub adaptive: bool,
     /// There are `[[priority]]` tables: classes give way to each other as it fills.
     pub by_class: bool,
 }
@@ -66,11 +85,28 @@ pub struct Refused<'a> {
 
 /// What was admitted, and gives back its places in flight when dropped.
 #[derive(Debug)]
-pub struct Permit(Option<Applying>);
+pub struct Permit {
+    applying: Option<Applying>,
+    /// Others in flight under the adaptive ceiling when it was admitted.
+    before: u64,
+}
+
+impl Permit {
+    /// The request is over as far as adaptive ceilings may learn from it; their limits move here.
+    pub fn over(&self, outcome: Outcome, now: Tick) {
+        let counted = self.applying.iter().flat_map(|applying| applying.0.iter());
+        for applied in counted.filter(|applied| applied.adaptive) {
+            if let Some(limit) = applied.ceiling.adaptive.record(outcome, self.before, now) {
+                applied.ceiling.slots.set(Some(limit));
+            }
+        }
+    }
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        for applied in self.0.iter().flat_map(|applying| applying.0.iter()).filter(|applied| applied.counts) {
+        let counted = self.applying.iter().flat_map(|applying| applying.0.iter());
+        for applied in counted.filter(|applied| applied.counts) {
             applied.ceiling.slots.leave();
         }
     }
@@ -119,8 +155,14 @@ impl Applying {
             }
         }
         self.charge(asking.always, now)?;
+        Ok(Admitted { permit: self.permit(), observed })
+    }
+
+    fn permit(&self) -> Permit {
         let counts = self.0.iter().any(|applied| applied.counts);
-        Ok(Admitted { permit: Permit(counts.then(|| self.clone())), observed })
+        let adaptive = self.0.iter().find(|applied| applied.adaptive);
+        let before = adaptive.map_or(0, |applied| applied.ceiling.slots.used().saturating_sub(1));
+        Permit { applying: counts.then(|| self.clone()), before }
     }
 
     fn charge(&self, always: bool, now: Tick) -> Result<(), Refused<'_>> {
@@ -141,6 +183,9 @@ impl Applied {
             ceiling.load.offer(asking.class, asking.user, ceiling.rate.per_second(), now);
         }
         if !ceiling.slots.has() {
+            if self.adaptive {
+                ceiling.adaptive.refused();
+            }
             return Some(Reason::ConcurrentRequests);
         }
         if !ceiling.rate.has(now) {

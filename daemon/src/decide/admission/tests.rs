@@ -8,12 +8,7 @@ use super::*;
 const ASKING: Asking = Asking { class: Class::Degraded, user: 0.5, always: false };
 
 fn ceiling(name: &str, rate: Option<f64>, slots: Option<u64>) -> Arc<Ceiling> {
-    let ceiling = Ceiling {
-        name: name.to_owned(),
-        rate: Rate::unlimited(),
-        slots: Slots::unlimited(),
-        load: Load::default(),
-    };
+    let ceiling = Ceiling::unlimited(name);
     ceiling.rate.set(rate, Duration::from_secs(1));
     ceiling.slots.set(slots);
     Arc::new(ceiling)
@@ -24,6 +19,7 @@ fn applied(ceiling: &Arc<Ceiling>) -> Applied {
         ceiling: Arc::clone(ceiling),
         observe: false,
         counts: ceiling.slots.limit().is_some(),
+        adaptive: false,
         by_class: false,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::decide::admission::{Applied, Applying, Asking, Ceiling, Rate, Slots, Tick};
+use crate::decide::admission::{Applied, Applying, Asking, Ceiling, Tick};
 
 #[test]
 fn the_less_important_class_always_gives_way_first() {
@@ -72,15 +72,15 @@ struct Site {
 
 impl Site {
     fn new(per_second: f64, users: u64, seed: u64) -> Self {
-        let ceiling = Arc::new(Ceiling {
-            name: "everyone".into(),
-            rate: Rate::unlimited(),
-            slots: Slots::unlimited(),
-            load: Load::default(),
-        });
+        let ceiling = Arc::new(Ceiling::unlimited("everyone"));
         ceiling.rate.set(Some(per_second), Duration::from_millis(100));
-        let applied =
-            Applied { ceiling: Arc::clone(&ceiling), observe: false, counts: false, by_class: true };
+        let applied = Applied {
+            ceiling: Arc::clone(&ceiling),
+            observe: false,
+            counts: false,
+            adaptive: false,
+            by_class: true,
+        };
         let applying = Applying::new(vec![applied]);
         Self { ceiling, applying, chance: Chance(seed | 1), now_ns: 1_000_000_000, users }
     }
