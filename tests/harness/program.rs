@@ -108,6 +108,14 @@ impl Program {
         Ok((result.return_value, out, result.duration))
     }
 
+    /// A program by name, for runs from several threads at once.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn xdp(&self, name: &str) -> Result<&Xdp> {
+        Ok(self.ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?)
+    }
+
     /// What `explain` says of a frame.
     ///
     /// # Errors
@@ -121,10 +129,10 @@ impl Program {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn counter(&mut self, reason: Reason, home: u8) -> Result<Counter> {
+    pub fn counter(&self, reason: Reason, home: u8) -> Result<Counter> {
         let index = tidegate_common::abi::counter_index(reason as u8, home);
-        let map = self.ebpf.map_mut(names::COUNTERS).context("no COUNTERS")?;
-        let map: PerCpuArray<&mut MapData, [u64; 2]> = PerCpuArray::try_from(map)?;
+        let map = self.ebpf.map(names::COUNTERS).context("no COUNTERS")?;
+        let map: PerCpuArray<&MapData, [u64; 2]> = PerCpuArray::try_from(map)?;
         let values = map.get(&index, 0)?;
         Ok(values.iter().fold(Counter::default(), |sum, [packets, bytes]| Counter {
             packets: sum.packets + packets,

@@ -44,6 +44,20 @@ pub(crate) fn kernel() -> Result<PathBuf> {
     Ok(object)
 }
 
+/// Builds the program that gives frames random sources when the kernel program is measured, beside the kernel program's object.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn shuffle() -> Result<PathBuf> {
+    let name = "tidegate-xdp-shuffle";
+    sh::run(kernel_cargo("build").args(["--quiet", "--bin", name]))
+        .context("building the measuring program")?;
+    let built = paths::kernel_target().join(TARGET).join("release").join(name);
+    let object = paths::kernel_object().with_file_name("tidegate-xdp-shuffle.o");
+    copy_if_changed(&built, &object)?;
+    Ok(object)
+}
+
 /// Builds the `tidegate` binary and returns its path.
 ///
 /// # Errors

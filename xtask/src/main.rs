@@ -1,7 +1,6 @@
 //! Developer's commands: one file per task.
 //! Holds no logic of the product and never runs as part of it.
 
-#[expect(dead_code, reason = "the frame is there before all benches that use it")]
 mod bench;
 mod build;
 mod demo;

@@ -1,9 +1,12 @@
 //! `cargo xtask bench NAME`: measures, prints a table or JSON, and keeps `docs/BENCHMARKS.md` and its plots.
 //! Never compares numbers of different runs: each row's baseline was measured in rounds interleaved with it.
 
+mod ceiling;
 mod document;
 pub(crate) mod machine;
+mod nic;
 pub(crate) mod plot;
+mod probe;
 pub(crate) mod report;
 pub(crate) mod rounds;
 
@@ -42,7 +45,7 @@ impl Scale {
 type Bench = (&'static str, fn(Scale) -> Result<Report>);
 
 /// All benches there are. Each lives in a file of its name beside this one.
-const BENCHES: &[Bench] = &[];
+const BENCHES: &[Bench] = &[("nic", nic::run), ("ceiling", ceiling::run)];
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -1,0 +1,19 @@
+//! What `cargo xtask bench nic` and `bench ceiling` ask: loads the kernel program on no interface and measures it by test runs.
+//! Speaks lines on standard input and output; never touches an interface.
+
+mod ceiling;
+mod filter;
+mod load;
+mod nic;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    match arguments.first().map(String::as_str) {
+        Some("nic") => nic::serve(quick),
+        Some("ceiling") => ceiling::run(quick),
+        _ => bail!("nic-probe nic|ceiling [--quick]"),
+    }
+}
