@@ -24,8 +24,8 @@ pub const CONTROL: &str = "CONTROL";
 /// Ring of [`abi::Sample`]s.
 pub const EVENTS: &str = "EVENTS";
 
-/// Classes of IPv4 sources by /24, 256 pages.
-pub const V4: &str = "V4";
+/// Blocks of the IPv4 table: a class for each /24 of a /16.
+pub const BLOCKS: &str = "BLOCKS";
 /// [`abi::Rank`]s.
 pub const RANKS: &str = "RANKS";
 /// Groups of 256 classes.
@@ -41,6 +41,8 @@ pub const TICK: &str = "TICK";
 pub const SETTINGS: &str = "SETTINGS";
 /// Global: 256 [`abi::Class`]es.
 pub const CLASSES: &str = "CLASSES";
+/// Global: the IPv4 table's root, a word for each /16.
+pub const ROOT4: &str = "ROOT4";
 /// Global: one bit for each listed port.
 pub const PORTS: &str = "PORTS";
 /// Global: local IPv4 addresses.

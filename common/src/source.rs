@@ -1,8 +1,9 @@
 //! From a source address to its class, over flat tables: the same lookup for the kernel program and for the daemon.
 //! Never allocates and never walks more than sixteen steps; the tables are compiled by the daemon.
 //!
-//! IPv4: one byte for each of 2^24 /24s. [`MARKER`] there says that the /24 may have longer prefixes: then its bit in
-//! the [`Rank`]s leads to a group of 256 classes; without a bit, the marker is an ordinary class.
+//! IPv4: one word for each /16, either its class or the number of a block with one byte for each of its /24s. [`MARKER`] there says
+//! that the /24 may have longer prefixes: then its bit in the [`Rank`]s leads to a group of 256 classes; without a bit, the marker is
+//! an ordinary class.
 //! IPv6: nodes of 256 entries, one for each byte of the address; nodes 0 to 255 are the second level, so that the first 16 bits
 //! are one look. An entry is a class, a further node, or a [`Leaf`] where only one longer prefix is left.
 
@@ -10,6 +11,10 @@ use crate::abi::{Leaf, Rank};
 
 /// Class number that the IPv4 table also uses as a marker.
 pub const MARKER: u32 = 255;
+/// Words of the IPv4 root, one for each /16: a class below this number, else this and the number of a block.
+pub const FIRST_BLOCK: u32 = 256;
+/// Blocks of 256 /24s on one page.
+pub const BLOCKS_PER_PAGE: u32 = 256;
 /// Groups of 256 classes on one page.
 pub const GROUPS_PER_PAGE: u32 = 256;
 /// Nodes of 256 entries on one page.
@@ -56,8 +61,10 @@ pub trait Tables {
     fn has_groups(&self) -> bool;
     /// Whether there are IPv6 prefixes.
     fn has_v6(&self) -> bool;
-    /// Class or marker of a /24, by its top 24 bits.
-    fn slash24(&self, index: u32) -> u32;
+    /// Class or block of a /16, by its top 16 bits.
+    fn slash16(&self, index: u32) -> u32;
+    /// Class or marker of a block's /24 by its third byte.
+    fn block(&self, block: u32, third: u32) -> u32;
     /// Rank word `index`.
     fn rank(&self, index: u32) -> Rank;
     /// Class of the address with last byte `low` in `group`.
@@ -72,8 +79,12 @@ pub trait Tables {
 #[must_use]
 #[inline(always)]
 pub fn class_of_v4<T: Tables>(tables: &T, address: u32) -> u32 {
+    let entry = tables.slash16(address >> 16);
+    if entry < FIRST_BLOCK {
+        return entry;
+    }
     let slash24 = address >> 8;
-    let class = tables.slash24(slash24);
+    let class = tables.block(entry - FIRST_BLOCK, slash24 & 255);
     if class != MARKER || !tables.has_groups() {
         return class;
     }

@@ -102,8 +102,11 @@ impl Tables for &Model<'_> {
     fn has_v6(&self) -> bool {
         self.plan.sources().has_v6()
     }
-    fn slash24(&self, index: u32) -> u32 {
-        self.plan.sources().slash24(index)
+    fn slash16(&self, index: u32) -> u32 {
+        self.plan.sources().slash16(index)
+    }
+    fn block(&self, block: u32, third: u32) -> u32 {
+        self.plan.sources().block(block, third)
     }
     fn rank(&self, index: u32) -> Rank {
         self.plan.sources().rank(index)

@@ -5,7 +5,9 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use tidegate_common::abi::{self, Class, Leaf, Limit, MEASURES, Rank, SLOTS, SlotLimits, SlotStash, Stash};
 use tidegate_common::ceiling::{self, Measure};
 use tidegate_common::local;
-use tidegate_common::source::{GROUPS_PER_PAGE, LEAVES_PER_PAGE, NODES_PER_PAGE, RANKS_PER_PAGE, Tables};
+use tidegate_common::source::{
+    BLOCKS_PER_PAGE, GROUPS_PER_PAGE, LEAVES_PER_PAGE, NODES_PER_PAGE, RANKS_PER_PAGE, Tables,
+};
 use tidegate_common::verdict::Reason;
 use tidegate_xdp::buckets::{self, Level};
 use tidegate_xdp::judge::{self, Answer, Asked, Environment, Need, Slot, Tick};
@@ -274,8 +276,14 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn slash24(&self, index: u32) -> u32 {
-                maps::read::<u8>(Table::V4, index >> 16, index as usize).map_or(0, u32::from)
+            fn slash16(&self, index: u32) -> u32 {
+                maps::root4(index)
+            }
+
+            #[inline(always)]
+            fn block(&self, block: u32, third: u32) -> u32 {
+                let offset = (block % BLOCKS_PER_PAGE) << 8 | third;
+                maps::read::<u8>(Table::Blocks, block / BLOCKS_PER_PAGE, offset as usize).map_or(0, u32::from)
             }
 
             #[inline(always)]

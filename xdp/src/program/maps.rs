@@ -25,7 +25,7 @@ static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(abi::COUNT
 static EVENTS: RingBuf = RingBuf::with_byte_size(abi::EVENTS_BYTES, 0);
 
 #[map]
-static V4: Array<Page> = Array::with_max_entries(256, 0);
+static BLOCKS: Array<Page> = Array::with_max_entries(1, 0);
 #[map]
 static RANKS: Array<Page> = Array::with_max_entries(1, 0);
 #[map]
@@ -45,6 +45,8 @@ static CLASSES: [Class; 256] = [Class { home: 0, list: 0 }; 256];
 #[unsafe(no_mangle)]
 static PORTS: [u64; 1024] = [0; 1024];
 #[unsafe(no_mangle)]
+static mut ROOT4: [u32; 65_536] = [0; 65_536];
+#[unsafe(no_mangle)]
 static mut LOCAL4: [u32; LOCAL_SLOTS] = [0; LOCAL_SLOTS];
 #[unsafe(no_mangle)]
 static mut LOCAL6_SLOTS: [u16; LOCAL_SLOTS] = [0; LOCAL_SLOTS];
@@ -54,7 +56,7 @@ static mut LOCAL6: [[u64; 2]; MAX_LOCALS] = [[0; 2]; MAX_LOCALS];
 /// A table of pages.
 #[derive(Clone, Copy)]
 pub(crate) enum Table {
-    V4,
+    Blocks,
     Ranks,
     Groups,
     Nodes,
@@ -67,7 +69,7 @@ pub(crate) enum Table {
 #[inline(always)]
 pub(crate) fn read<T: Copy>(table: Table, page: u32, offset: usize) -> Option<T> {
     let pages = match table {
-        Table::V4 => &V4,
+        Table::Blocks => &BLOCKS,
         Table::Ranks => &RANKS,
         Table::Groups => &GROUPS,
         Table::Nodes => &NODES,
@@ -102,6 +104,11 @@ pub(crate) fn class(class: u32) -> Class {
 pub(crate) fn port_is_listed(port: u16) -> bool {
     let word = volatile((&raw const PORTS).cast::<u64>().wrapping_add(usize::from(port >> 6)));
     word >> (port & 63) & 1 != 0
+}
+
+#[inline(always)]
+pub(crate) fn root4(slash16: u32) -> u32 {
+    volatile((&raw const ROOT4).cast::<u32>().wrapping_add(slash16 as usize & 0xffff))
 }
 
 #[inline(always)]

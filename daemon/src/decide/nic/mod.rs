@@ -53,11 +53,12 @@ impl NicPlan {
 
     /// Values of the program's globals, by symbol name.
     #[must_use]
-    pub fn globals(&self) -> [(&'static str, &[u8]); 6] {
+    pub fn globals(&self) -> [(&'static str, &[u8]); 7] {
         let [local4, local6_slots, local6] = self.locals.globals();
         [
             (names::SETTINGS, self.settings.as_bytes()),
             (names::CLASSES, self.sources.classes().as_bytes()),
+            (names::ROOT4, self.sources.root4().as_bytes()),
             (names::PORTS, self.ports.as_bytes()),
             (names::LOCAL4, local4),
             (names::LOCAL6_SLOTS, local6_slots),
@@ -116,6 +117,7 @@ mod tests {
         let expected = [
             (names::SETTINGS, 32),
             (names::CLASSES, 512),
+            (names::ROOT4, 262_144),
             (names::PORTS, 8_192),
             (names::LOCAL4, 262_144),
             (names::LOCAL6_SLOTS, 131_072),

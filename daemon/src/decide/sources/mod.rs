@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tidegate_common::abi::{Class, Leaf, Page, Rank};
 use tidegate_common::source::{
-    self, GROUPS_PER_PAGE, LEAVES_PER_PAGE, NODES_PER_PAGE, RANKS_PER_PAGE, Tables,
+    self, BLOCKS_PER_PAGE, GROUPS_PER_PAGE, LEAVES_PER_PAGE, NODES_PER_PAGE, RANKS_PER_PAGE, Tables,
 };
 use zerocopy::FromBytes;
 
@@ -74,6 +74,8 @@ pub struct SourceStats {
     pub v6_prefixes: usize,
     /// Classes in use.
     pub classes: usize,
+    /// /16s with longer prefixes.
+    pub blocks: usize,
     /// /24s with longer prefixes.
     pub groups: usize,
     /// IPv6 nodes.
@@ -106,6 +108,7 @@ impl SourceTables {
         let v6 = v6::V6Tables::build(&v6, &classes)?;
         let stats = SourceStats {
             classes: classes.len(),
+            blocks: v4.block_count(),
             groups: v4.group_count(),
             nodes: v6.node_count(),
             leaves: v6.leaf_count(),
@@ -139,6 +142,12 @@ impl SourceTables {
         &self.classes
     }
 
+    /// The IPv4 table's root, a word for each /16.
+    #[must_use]
+    pub fn root4(&self) -> &[u32] {
+        &self.v4.root
+    }
+
     /// Numbers of the compilation.
     #[must_use]
     pub fn stats(&self) -> SourceStats {
@@ -148,9 +157,9 @@ impl SourceTables {
     /// Pages of the kernel's tables, by map name; each has at least one page.
     #[must_use]
     pub fn pages(&self) -> [(&'static str, &[Page]); 5] {
-        use tidegate_common::names::{GROUPS, LEAVES, NODES, RANKS, V4};
+        use tidegate_common::names::{BLOCKS, GROUPS, LEAVES, NODES, RANKS};
         [
-            (V4, &self.v4.slash24s),
+            (BLOCKS, &self.v4.blocks),
             (RANKS, &self.v4.ranks),
             (GROUPS, &self.v4.groups),
             (NODES, &self.v6.nodes),
@@ -186,8 +195,12 @@ impl Tables for SourceTables {
         self.v6.is_used()
     }
 
-    fn slash24(&self, index: u32) -> u32 {
-        read::<u8>(&self.v4.slash24s, index, 65_536).map_or(0, u32::from)
+    fn slash16(&self, index: u32) -> u32 {
+        self.v4.root.get(index as usize).copied().unwrap_or_default()
+    }
+
+    fn block(&self, block: u32, third: u32) -> u32 {
+        read::<u8>(&self.v4.blocks, block * 256 + third, BLOCKS_PER_PAGE * 256).map_or(0, u32::from)
     }
 
     fn rank(&self, index: u32) -> Rank {
