@@ -172,7 +172,7 @@ fn same_folder(open: &File, path: &Path) -> bool {
 }
 
 /// Whether bpffs would only live as long as this mount namespace: then a stopped daemon cannot leave the program attached.
-pub(crate) fn in_private_mount_namespace() -> bool {
+fn in_private_mount_namespace() -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     matches!((of("self"), of("1")), (Some(own), Some(first)) if own != first)
 }
@@ -201,7 +201,15 @@ fn ensure_bpffs() -> Result<(), PinsError> {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("bpf", mount_point, "bpf", flags, c"mode=0700").map_err(|error| failed(error.into()))
+    mount("bpf", mount_point, "bpf", flags, c"mode=0700").map_err(|error| failed(error.into()))?;
+    if in_private_mount_namespace() {
+        tracing::warn!(
+            "bpffs is mounted in a mount namespace of this process's own: the program leaves the interfaces when the last \
+             process in it ends. Mount bpffs on the host first (mount -t bpf bpf {})",
+            mount_point.display()
+        );
+    }
+    Ok(())
 }
 
 /// bpffs refuses dots in names, and VLAN interfaces have them: a dot becomes `%2e`, a percent sign `%25`.

@@ -20,7 +20,7 @@ use super::load::{self, Loaded};
 use super::maps::{ControlMap, SharedMapError, SharedMaps};
 use super::netlink::{self, Interface};
 use super::nic::{NicOptions, NicWish};
-use super::pins::{self, Claim, Pins};
+use super::pins::{Claim, Pins};
 use super::preflight;
 use super::{ApplyError, ApplyReport, AttachError, ExplainError, LimitsError, OpenError, ReportError};
 use crate::decide::event::Event;
@@ -96,12 +96,6 @@ impl Worker {
             detached: false,
         };
         worker.take_over(adoption)?;
-        if pins::in_private_mount_namespace() {
-            tracing::warn!(
-                "this process has a mount namespace of its own: if bpffs is mounted only there, the program leaves the interfaces \
-                 when the last process of it ends"
-            );
-        }
         Ok((worker, receiver, socket))
     }
 
