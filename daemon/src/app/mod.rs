@@ -12,6 +12,7 @@ mod geo;
 mod logs;
 mod nic;
 mod notify;
+mod ramp_file;
 mod relay;
 mod reload;
 mod simulate;

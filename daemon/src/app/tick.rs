@@ -6,10 +6,14 @@ use jiff::Timestamp;
 
 use super::core::Core;
 use super::nic::NicPart;
+use super::ramp_file;
 use crate::decide::event::Cause;
 use crate::decide::inforce::InForce;
 use crate::decide::ramps::Trigger;
 use crate::decide::rates::Totals;
+
+/// Seconds after which the ramps are written down again.
+const RAMPS_KEPT_EVERY_S: u64 = 5;
 
 impl Core {
     /// Several times per second.
@@ -29,6 +33,19 @@ impl Core {
         let totals = Totals::of(nic.as_ref(), Some(&self.proxy.report()));
         self.meter.sample(self.steady_ms(), totals);
         self.rates = Arc::new(self.meter.rates());
+        if (self.steady_ms() / 1_000).is_multiple_of(RAMPS_KEPT_EVERY_S) {
+            self.keep_ramps().await;
+        }
+    }
+
+    /// Writes down where ramps stand, so that a restart goes on there.
+    async fn keep_ramps(&mut self) {
+        if self.config.ceilings.iter().all(|ceiling| ceiling.ramp.is_none()) {
+            return;
+        }
+        self.ramps.is_alive(Timestamp::now());
+        let (store, ramps) = (Arc::clone(&self.store), self.ramps.clone());
+        _ = tokio::task::spawn_blocking(move || ramp_file::save(store.folder(), &ramps)).await;
     }
 
     /// A pool was flushed here.

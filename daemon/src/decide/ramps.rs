@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::region::RegionId;
 use crate::config::types::{Ceiling, Ramp, RampTrigger, ScheduleEntry};
 
-/// When each ceiling's ramp was started last, by the ceiling's name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ramps(BTreeMap<String, Timestamp>);
+/// Ramps that run, and since when the daemon is known to be there. Kept across restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ramps {
+    /// When each ceiling's ramp was started last, by the ceiling's name.
+    starts: BTreeMap<String, Timestamp>,
+    /// When the daemon was there last.
+    alive: Option<Timestamp>,
+}
 
 /// Something that starts ramps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +30,41 @@ pub enum Trigger {
 }
 
 impl Ramps {
+    /// The ramps at the daemon's start, from what was kept by the last one.
+    ///
+    /// A restart is no new start: where the daemon was away for less than a ramp takes, the ramp goes on where it stood, as if the daemon had
+    /// been there all the time. Otherwise ramps on `start` begin.
+    #[must_use]
+    pub fn at_start(kept: Option<Self>, ceilings: &[Ceiling], now: Timestamp) -> Self {
+        let kept = kept.unwrap_or_default();
+        let mut ramps = Self { starts: kept.starts, alive: Some(now) };
+        ramps.tidy(ceilings, now);
+        let away = kept.alive.map(|alive| passed(alive, now));
+        let anew = |ceiling: &&Ceiling| {
+            ceiling.ramp.as_ref().is_some_and(|ramp| away.is_none_or(|away| away >= ramp.over))
+        };
+        let anew: Vec<Ceiling> = ceilings.iter().filter(anew).cloned().collect();
+        ramps.trigger(Trigger::Start, &anew, now);
+        ramps
+    }
+
+    /// The daemon is there.
+    pub fn is_alive(&mut self, now: Timestamp) {
+        self.alive = Some(now);
+    }
+
     /// Starts the ramps that `trigger` concerns; one that runs already starts anew.
     pub fn trigger(&mut self, trigger: Trigger, ceilings: &[Ceiling], now: Timestamp) {
         for ceiling in ceilings {
             if ceiling.ramp.as_ref().is_some_and(|ramp| concerns(trigger, ceiling, ramp)) {
-                self.0.insert(ceiling.name.clone(), now);
+                self.starts.insert(ceiling.name.clone(), now);
             }
         }
     }
 
     /// Forgets ceilings that are gone and ramps that are over.
     pub fn tidy(&mut self, ceilings: &[Ceiling], now: Timestamp) {
-        self.0.retain(|name, start| {
+        self.starts.retain(|name, start| {
             let ramp = ceilings.iter().find(|ceiling| ceiling.name == *name).and_then(|c| c.ramp.as_ref());
             ramp.is_some_and(|ramp| passed(*start, now) < ramp.over)
         });
@@ -44,7 +73,7 @@ impl Ramps {
     /// The share of the ceiling that holds at `now`, 0 to 1.
     #[must_use]
     pub fn share(&self, ceiling: &Ceiling, now: Timestamp) -> f64 {
-        let (Some(ramp), Some(start)) = (&ceiling.ramp, self.0.get(&ceiling.name)) else { return 1.0 };
+        let (Some(ramp), Some(start)) = (&ceiling.ramp, self.starts.get(&ceiling.name)) else { return 1.0 };
         let done = passed(*start, now).as_secs_f64() / ramp.over.as_secs_f64();
         (ramp.from + (1.0 - ramp.from) * done).clamp(ramp.from, 1.0)
     }
@@ -52,7 +81,7 @@ impl Ramps {
     /// Whether a ramp moves a ceiling at this time.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.0.is_empty()
+        self.starts.is_empty()
     }
 }
 
@@ -136,6 +165,28 @@ mod tests {
         }
         ramps.tidy(&ceilings, start + Duration::from_secs(100));
         assert!(ramps.is_idle());
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_the_ramp_stood_and_a_new_start_begins_it() {
+        let ceilings = ceilings("ramp = { on = [\"start\"], from = 0.2, over = \"100s\" }");
+        let start = utc("2026-01-01T00:00:00Z");
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let share = |ramps: &Ramps, seconds| (ramps.share(&ceilings[0], after(seconds)) * 100.0).round();
+        let mut ramps = Ramps::at_start(None, &ceilings, start);
+        assert_eq!(share(&ramps, 0), 20.0);
+        ramps.is_alive(after(50));
+        let kept = serde_json::to_string(&ramps).expect("text");
+        let again = |seconds| {
+            let kept = serde_json::from_str(&kept).expect("ramps");
+            Ramps::at_start(Some(kept), &ceilings, after(seconds))
+        };
+        assert_eq!(share(&again(50), 50), 60.0, "as it stood");
+        assert_eq!(share(&again(75), 75), 80.0, "as if it had gone on");
+        assert_eq!(share(&again(120), 120), 100.0, "it would be over by now");
+        assert_eq!(share(&again(150), 150), 20.0, "away for as long as it takes: everything is cold");
+        let backwards = Ramps::at_start(Some(ramps), &ceilings, after(0));
+        assert_eq!(share(&backwards, 0), 20.0, "a clock that was set back breaks nothing");
     }
 
     #[test]
