@@ -283,7 +283,7 @@ fn present(answer: verb::Answer) -> Answer {
             generation: reloaded.generation,
             warnings: reloaded.warnings,
             needs_restart: reloaded.needs_restart,
-            confirm_by: reloaded.confirm_by.map(|at| at.to_string()),
+            confirm_by: reloaded.confirm_by.map(super::wire::time_text),
         }),
         verb::Answer::Packet(packet) => answer::json(&packet),
         verb::Answer::Request(request) => answer::json(&request),

@@ -9,11 +9,11 @@ use super::wire::status::{
     Ceiling, ConfigStatus, Endpoint, Geo, Interface, Limit, Misroute, Nic, Override, Pending, Reason, Region,
     Reload, Status, Upstream, Verdicts,
 };
-use super::wire::{List, ListEntry};
+use super::wire::{List, ListEntry, time_text};
 use crate::config::types::Over;
 use crate::decide::inforce::CeilingInForce;
 use crate::decide::measure::Measure;
-use crate::decide::overrides::{CeilingKey, ListKind, Setting, Slot};
+use crate::decide::overrides::{CeilingKey, ListKind, NOT_IN_FILE, Slot};
 use crate::decide::region::RegionId;
 use crate::decide::report::nic::{AttachState, LeaseState, NicReport, NicState};
 use crate::decide::view::View;
@@ -28,8 +28,8 @@ pub fn status(view: &View) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         region: name(view, config.host.region),
-        now: view.now.to_string(),
-        started: view.started.to_string(),
+        now: time_text(view.now),
+        started: time_text(view.started),
         uptime_seconds: uptime.as_secs(),
         config: config_status(view),
         misroute: misroute(view),
@@ -53,7 +53,7 @@ pub(super) fn name(view: &View, region: RegionId) -> String {
 fn config_status(view: &View) -> ConfigStatus {
     let source = &view.source;
     let last_reload = source.last_reload.as_ref().map(|(at, result)| Reload {
-        at: at.to_string(),
+        at: time_text(*at),
         success: result.is_ok(),
         error: result.as_ref().err().cloned(),
     });
@@ -61,7 +61,7 @@ fn config_status(view: &View) -> ConfigStatus {
     ConfigStatus {
         files: source.files.iter().map(|path| path.display().to_string()).collect(),
         generation: source.generation,
-        loaded: source.loaded.to_string(),
+        loaded: time_text(source.loaded),
         last_reload,
         geo: Geo {
             records: geo.records,
@@ -82,7 +82,7 @@ fn misroute(view: &View) -> Misroute {
 }
 
 fn until(view: &View, slot: &Slot) -> Option<String> {
-    view.overrides.held(slot).and_then(|held| held.until).map(|at| at.to_string())
+    view.overrides.held(slot).and_then(|held| held.until).map(time_text)
 }
 
 fn reason(view: &View, slot: &Slot) -> Option<String> {
@@ -237,7 +237,7 @@ fn upstreams(view: &View) -> Vec<Upstream> {
 }
 
 fn when(at: SystemTime) -> Option<String> {
-    Timestamp::try_from(at).ok().map(|at| at.to_string())
+    Timestamp::try_from(at).ok().map(time_text)
 }
 
 fn nic(view: &View) -> Nic {
@@ -340,49 +340,18 @@ fn overrides(view: &View) -> Vec<Override> {
     let one = |(slot, held): (&Slot, &crate::decide::overrides::Held)| Override {
         what: slot.to_string(),
         value: held.setting.as_ref().map_or_else(|| "file".to_owned(), ToString::to_string),
-        file: of_file(view, slot),
-        since: held.since.to_string(),
-        until: held.until.map(|at| at.to_string()),
+        file: slot.in_file(&view.config),
+        since: time_text(held.since),
+        until: held.until.map(time_text),
         reason: held.reason.clone(),
         by_uid: held.by.uid,
     };
     view.overrides.iter().map(one).collect()
 }
 
-/// The file's value of a slot, in words.
-pub(super) fn of_file(view: &View, slot: &Slot) -> String {
-    let config = &view.config;
-    match slot {
-        Slot::Failover(region) => {
-            let known = config.regions.iter().any(|(_, known)| known.name == *region);
-            if known { "off" } else { "not in the file" }.to_owned()
-        }
-        Slot::Misroute => config.misroute.mode.name().to_owned(),
-        Slot::Ceiling { name, key } => {
-            let Some(file) = config.ceilings.iter().find(|ceiling| ceiling.name == *name) else {
-                return "not in the file".to_owned();
-            };
-            match key {
-                CeilingKey::Observe => file.observe.to_string(),
-                CeilingKey::Limit(measure) => {
-                    let limit = CeilingInForce::of_file(file).limits.get(measure).copied();
-                    Setting::limit(limit).to_string()
-                }
-            }
-        }
-        Slot::List { list, prefix } => {
-            let listed = match list {
-                ListKind::Allow => &config.xdp.allow,
-                ListKind::Deny => &config.xdp.deny,
-            };
-            if listed.contains(prefix) { "listed" } else { "not listed" }.to_owned()
-        }
-    }
-}
-
 fn pending(view: &View) -> Vec<Pending> {
     let one = |pending: &crate::decide::overrides::Pending| Pending {
-        deadline: pending.deadline.to_string(),
+        deadline: time_text(pending.deadline),
         by_uid: pending.caller.uid,
         what: pending.touched().map(ToString::to_string).collect(),
     };
@@ -395,7 +364,7 @@ fn warnings(view: &View) -> Vec<String> {
         let first = error.lines().next().unwrap_or_default();
         warnings.push(format!("the last reload failed and changed nothing: {first}"));
     }
-    let gone = |slot: &&Slot| of_file(view, slot) == "not in the file";
+    let gone = |slot: &&Slot| slot.in_file(&view.config) == NOT_IN_FILE;
     for slot in view.overrides.iter().map(|(slot, _)| slot).filter(gone) {
         warnings.push(format!(
             "{slot} was changed by an operator and is no longer in the file: it has no effect"
@@ -430,7 +399,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::decide::inforce::InForce;
-    use crate::decide::overrides::{Caller, Order, Overrides};
+    use crate::decide::overrides::{Caller, Order, Overrides, Setting};
     use crate::decide::ramps::Ramps;
     use crate::decide::rates::Rates;
     use crate::decide::view::{ConfigSource, GeoSummary};

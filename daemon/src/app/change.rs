@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::core::Core;
 use crate::decide::event::{Admin, Cause, What};
 use crate::decide::inforce::InForce;
-use crate::decide::overrides::{self, Caller, Changed, Order, Overrides, Setting};
-use crate::decide::verb::{Done, Refusal, RefusalKind};
+use crate::decide::overrides::{self, Caller, Changed, Order, Overrides};
+use crate::decide::verb::{ChangedWords, Done, Refusal, RefusalKind};
 
 impl Core {
     /// Makes a change. It is durable and in force when this returns.
@@ -26,7 +26,8 @@ impl Core {
         let confirm_by = order.confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
         self.store(next).await?;
         notes.extend(self.put_in_force(prepared, Cause::Operator, now).await);
-        self.log_changes(&changed, Some(caller), Cause::Operator, order.reason.as_deref(), now);
+        let reason = order.reason.as_deref();
+        let changed = self.log_changes(&changed, Some(caller), Cause::Operator, reason, now);
         Ok(Done { changed, until, confirm_by, notes })
     }
 
@@ -78,6 +79,7 @@ impl Core {
         Ok(())
     }
 
+    /// Logs and tells every change; returns them in words.
     fn log_changes(
         &self,
         changed: &[Changed],
@@ -85,15 +87,19 @@ impl Core {
         cause: Cause,
         reason: Option<&str>,
         now: Timestamp,
-    ) {
-        let shown =
-            |setting: &Option<Setting>| setting.as_ref().map_or("file".to_owned(), ToString::to_string);
+    ) -> Vec<ChangedWords> {
+        let (uid, pid) = (caller.map(|caller| caller.uid), caller.map(|caller| caller.pid));
+        let word = crate::admin::wire::event::cause(cause);
+        let mut all = Vec::with_capacity(changed.len());
         for change in changed {
-            let (what, old, new) = (change.slot.to_string(), shown(&change.old), shown(&change.new));
-            let (uid, pid) = (caller.map(|caller| caller.uid), caller.map(|caller| caller.pid));
-            let words = crate::admin::wire::event::cause(cause);
-            tracing::info!(uid, pid, what, old, new, cause = words, reason, "changed");
+            let (slot, config) = (&change.slot, &self.config);
+            let what = slot.to_string();
+            let old = slot.shown(change.old.as_ref(), config);
+            let new = slot.shown(change.new.as_ref(), config);
+            tracing::info!(uid, pid, what, old, new, cause = word, reason, "changed");
+            all.push(ChangedWords { what: what.clone(), old: old.clone(), new: new.clone() });
             self.tell(now, What::Admin(Admin { uid, pid, what, old, new, cause }));
         }
+        all
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::overrides::{Changed, Order};
+use super::overrides::Order;
 
 /// Something that is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,13 +114,24 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
     /// What differs now.
-    pub changed: Vec<Changed>,
+    pub changed: Vec<ChangedWords>,
     /// Until when it holds (`--for`).
     pub until: Option<Timestamp>,
     /// When it is undone unless confirmed (`--confirm`).
     pub confirm_by: Option<Timestamp>,
     /// What the operator should know besides.
     pub notes: Vec<String>,
+}
+
+/// A change in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedWords {
+    /// What, e.g. `ceiling from-us requests_per_second`.
+    pub what: String,
+    /// Before.
+    pub old: String,
+    /// Now.
+    pub new: String,
 }
 
 /// A reload that succeeded.

@@ -6,11 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::time_text;
 use crate::config::types::MisrouteMode;
 use crate::config::units;
 use crate::decide::measure::Measure;
 use crate::decide::overrides::{Caller, CeilingKey, ListKind, Order, Setting, Slot};
-use crate::decide::verb::{Done, PacketQuestion, Protocol, Refusal, RefusalKind, RequestQuestion};
+use crate::decide::verb::{
+    ChangedWords, Done, PacketQuestion, Protocol, Refusal, RefusalKind, RequestQuestion,
+};
 
 /// `for`, `confirm` and `reason`, which every change takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -398,7 +401,7 @@ pub struct Changed {
 pub struct ChangedValue {
     /// What.
     pub what: String,
-    /// Before; `file` is the file's value.
+    /// Before; `(file)` marks the file's value.
     pub old: String,
     /// Now.
     pub new: String,
@@ -435,17 +438,11 @@ pub struct Invalidated {
 
 impl From<Done> for Changed {
     fn from(done: Done) -> Self {
-        let show =
-            |setting: &Option<Setting>| setting.as_ref().map_or("file".to_owned(), ToString::to_string);
-        let one = |changed: &crate::decide::overrides::Changed| ChangedValue {
-            what: changed.slot.to_string(),
-            old: show(&changed.old),
-            new: show(&changed.new),
-        };
+        let one = |words: ChangedWords| ChangedValue { what: words.what, old: words.old, new: words.new };
         Self {
-            changed: done.changed.iter().map(one).collect(),
-            until: done.until.map(|at| at.to_string()),
-            confirm_by: done.confirm_by.map(|at| at.to_string()),
+            changed: done.changed.into_iter().map(one).collect(),
+            until: done.until.map(time_text),
+            confirm_by: done.confirm_by.map(time_text),
             notes: done.notes,
         }
     }

@@ -5,7 +5,14 @@ pub mod event;
 pub mod problem;
 pub mod status;
 
+use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
+
+/// A time as the wire has it: RFC 3339, whole seconds, UTC.
+#[must_use]
+pub fn time_text(at: Timestamp) -> String {
+    at.round(Unit::Second).unwrap_or(at).to_string()
+}
 
 /// A list with its name, so that keys can be added beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Every changeable thing is a [`Slot`]; what holds in it is a [`Stack`] over the file's value. [`Overrides::apply`] and
 //! [`Overrides::expire`] return the next state, so that it can be stored durably before anything acts on it.
 
+mod filed;
 mod fit;
 mod order;
 mod slot;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use filed::NOT_IN_FILE;
 pub use fit::{find_ceiling, fit, unknown};
 pub use order::{Caller, Order, Refused};
 pub use slot::{CeilingKey, ListKind, Setting, Slot};
