@@ -242,7 +242,7 @@ fn when(at: SystemTime) -> Option<String> {
 
 fn nic(view: &View) -> Nic {
     let total = |rates: &BTreeMap<Option<RegionId>, [f64; 2]>, scale: f64| -> Verdicts<f64> {
-        let sum = |index: usize| rates.values().map(|rate| rate[index]).sum::<f64>() * scale;
+        let sum = |index: usize| rates.values().fold(0.0, |sum, rate| sum + rate[index]) * scale;
         [sum(0), sum(1)].into()
     };
     let empty = Nic {
