@@ -1,4 +1,4 @@
-//! Reads geofeeds and the database and compiles all geo records into source tables. Decides no home itself.
+//! Reads geofeeds (and the database) and compiles all geo records into source tables. Decides no home itself.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,8 +15,8 @@ use crate::decide::region::RegionId;
 use crate::decide::sources::{CompileError, SourceRules, SourceTables};
 use crate::decide::view::GeoSummary;
 
-/// Largest geofeed or database that is read.
-const MAX_BYTES: u64 = 256 << 20;
+/// Largest file that is read.
+const MAX_BYTES: u64 = 1 << 30;
 /// Bad lines that are told singly.
 const MAX_TOLD: usize = 10;
 
@@ -42,47 +42,72 @@ pub(super) struct Records {
 }
 
 /// Reads what `[geo]` names and resolves it. Blocks.
-pub(super) fn records(config: &Config) -> Result<Records, GeoError> {
-    let mut warnings = Vec::new();
-    let mut skipped = 0;
+///
+/// A file that is not there is a warning, since explicit prefixes and the default region still hold; with `strict` it is an error: what
+/// was known before is not forgotten over it.
+pub(super) fn records(config: &Config, strict: bool) -> Result<Records, GeoError> {
+    let mut read = Reading { strict, warnings: Vec::new(), skipped: 0 };
     let mut feeds: Vec<Located> = Vec::new();
     for path in &config.geo.geofeeds {
-        let text = read_text(path).map_err(|error| GeoError {
-            key: "geo.geofeeds",
-            path: path.clone(),
-            problem: error.to_string(),
-        })?;
-        let (entries, bad) = feed::parse(&text);
-        feeds.extend(entries);
-        skipped += bad.len();
+        feeds.extend(read.feed(path)?);
+    }
+    let database = match &config.geo.database {
+        Some(path) => read.database(path, config)?,
+        None => Database::default(),
+    };
+    let summary = GeoSummary {
+        records: config.geo.records.iter().map(|record| record.prefixes.len()).sum(),
+        geofeeds: feeds.len(),
+        database: database.networks,
+        skipped: read.skipped,
+        compile_ms: 0,
+    };
+    let prefixes = Arc::new(geo::resolve(&config.geo, &feeds, &database.prefixes));
+    Ok(Records { prefixes, summary, warnings: read.warnings })
+}
+
+struct Reading {
+    strict: bool,
+    warnings: Vec<String>,
+    skipped: usize,
+}
+
+impl Reading {
+    fn feed(&mut self, path: &Path) -> Result<Vec<Located>, GeoError> {
+        let Some(bytes) = self.bytes("geo.geofeeds", path)? else { return Ok(Vec::new()) };
+        let (entries, bad) = feed::parse(&String::from_utf8_lossy(&bytes));
+        self.skipped += bad.len();
         for bad in bad.iter().take(MAX_TOLD) {
-            warnings.push(format!("{}:{}: line left out: {}", path.display(), bad.line, bad.problem));
+            self.warnings.push(format!("{}:{}: line left out: {}", path.display(), bad.line, bad.problem));
+        }
+        Ok(entries)
+    }
+
+    fn database(&mut self, path: &Path, config: &Config) -> Result<Database, GeoError> {
+        let Some(bytes) = self.bytes("geo.database", path)? else { return Ok(Database::default()) };
+        database::read(&bytes, &config.geo).map_err(|fault| GeoError {
+            key: "geo.database",
+            path: path.to_owned(),
+            problem: fault.to_string(),
+        })
+    }
+
+    fn bytes(&mut self, key: &'static str, path: &Path) -> Result<Option<Vec<u8>>, GeoError> {
+        match read_bytes(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.strict => {
+                self.warnings.push(format!("{key}: {}: {error}: goes on without it", path.display()));
+                Ok(None)
+            }
+            Err(error) => Err(GeoError { key, path: path.to_owned(), problem: error.to_string() }),
         }
     }
-    let database = config.geo.database.as_deref().map(|path| read_database(path, config)).transpose()?;
-    let database = database.unwrap_or_default();
-    let records = config.geo.records.iter().map(|record| record.prefixes.len()).sum();
-    let summary =
-        GeoSummary { records, geofeeds: feeds.len(), database: database.networks, skipped, compile_ms: 0 };
-    let prefixes = Arc::new(geo::resolve(&config.geo, &feeds, &database.prefixes));
-    Ok(Records { prefixes, summary, warnings })
 }
 
-fn read_database(path: &Path, config: &Config) -> Result<Database, GeoError> {
-    let fault = |problem| GeoError { key: "geo.database", path: path.to_owned(), problem };
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
-    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| fault(error.to_string()))?;
-    if read as u64 > MAX_BYTES {
-        return Err(fault("larger than 256 MiB".to_owned()));
-    }
-    database::read(&bytes, &config.geo).map_err(|error| fault(error.to_string()))
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MAX_BYTES { Err(io::Error::other("larger than 256 MiB")) } else { Ok(text) }
+    let read = File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_BYTES { Err(io::Error::other("larger than 1 GiB")) } else { Ok(bytes) }
 }
 
 /// Compiles records and lists; also the milliseconds that it took. Blocks for as long.

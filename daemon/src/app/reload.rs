@@ -14,6 +14,7 @@ use crate::decide::event::{Admin, Cause, What};
 use crate::decide::inforce::InForce;
 use crate::decide::overrides::Caller;
 use crate::decide::verb::{Refusal, RefusalKind, Reloaded};
+use crate::decide::view::GeoSummary;
 
 /// The configuration before an unconfirmed reload.
 pub(super) struct Rollback {
@@ -59,7 +60,7 @@ impl Core {
         caller: Option<Caller>,
         now: Timestamp,
     ) -> Result<Reloaded, Refusal> {
-        let next = read(&self.path).await?;
+        let next = read(&self.path, self.records.summary).await?;
         if let Some(kept) = cannot_change(&self.config, &next.config) {
             let text = format!(
                 "nothing changed: {kept} can only change by a restart (the NIC goes on enforcing meanwhile)"
@@ -161,11 +162,11 @@ impl Next {
     }
 }
 
-async fn read(path: &Path) -> Result<Next, Refusal> {
+async fn read(path: &Path, before: GeoSummary) -> Result<Next, Refusal> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
         let Loaded { config, warnings, files } = config::load(&path).map_err(faulty)?;
-        let records = geo::records(&config)
+        let records = geo::records(&config, before.geofeeds + before.database > 0)
             .map_err(|error| Refusal::new(RefusalKind::Faulty, format!("nothing changed: {error}")))?;
         let told = warnings.iter().map(ToString::to_string).chain(records.warnings.clone()).collect();
         Ok(Next { config: Arc::new(config), files, records, warnings: told })

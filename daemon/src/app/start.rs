@@ -75,7 +75,7 @@ async fn start(
     told.extend(found.set_aside);
     // What ran out while no daemon was there is gone before anything is put into force.
     let (overrides, _) = found.overrides.expire(now);
-    let records = geo::records(&config)?;
+    let records = geo::records(&config, false)?;
     told.extend(records.warnings.clone());
     let ramps = Ramps::at_start(ramp_file::load(store.folder()), &config.ceilings, now);
     let in_force = InForce::at(&config, &overrides, &ramps, now);
