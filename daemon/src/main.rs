@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser};
 use tidegate::admin::cli::{self, Cli, Command, Exit};
 use tidegate::app;
 use tidegate::config::{self, LoadError, Severity};
+use tidegate::kernel;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -85,9 +86,33 @@ fn print(bytes: &[u8]) -> ExitCode {
     }
 }
 
-fn detach(_cli: &Cli, _config: &Path) -> Exit {
-    eprintln!("tidegate: this build has no NIC side");
-    Exit::Refused
+/// Works without a daemon: whatever is pinned under the instance's name is taken off.
+fn detach(cli: &Cli, file: &Path) -> Exit {
+    let instance = match &cli.instance {
+        Some(instance) => instance.clone(),
+        None => config::load(file).map_or_else(|_| "main".to_owned(), |loaded| loaded.config.host.instance),
+    };
+    match kernel::detach(&instance) {
+        Ok(done) => {
+            let told = if cli.json {
+                let removed: Vec<String> =
+                    done.removed.iter().map(|path| path.display().to_string()).collect();
+                let report = serde_json::json!({"instance": instance, "interfaces": done.interfaces, "removed": removed});
+                format!("{report:#}\n")
+            } else if done.is_nothing() {
+                format!("instance {instance}: nothing was pinned\n")
+            } else {
+                let interfaces = done.interfaces.join(", ");
+                format!("instance {instance}: off {interfaces}, {} pins removed\n", done.removed.len())
+            };
+            print(told.as_bytes());
+            Exit::Done
+        }
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            if rustix::process::geteuid().is_root() { Exit::Refused } else { Exit::NotPermitted }
+        }
+    }
 }
 
 fn ask(cli: &Cli) -> ExitCode {

@@ -4,6 +4,7 @@ use crate::admin::{BindError, StoreError};
 use crate::config::LoadError;
 use crate::decide::policy::BadRegionName;
 use crate::decide::sources::CompileError;
+use crate::kernel;
 use crate::proxy;
 
 use super::geo::GeoError;
@@ -32,9 +33,18 @@ pub enum RunError {
     /// The proxy can't be started.
     #[error(transparent)]
     Proxy(#[from] proxy::StartError),
-    /// The kernel side is not joined yet.
-    #[error("[xdp].interfaces: this build has no NIC side; set interfaces = [] to run the proxy alone")]
-    NoNic,
+    /// The binary was built without the kernel program.
+    #[error("[xdp].interfaces: {0}")]
+    NoObject(#[from] kernel::NoObject),
+    /// The NIC can't be opened.
+    #[error("[xdp]: {0}")]
+    NicOpen(#[from] kernel::OpenError),
+    /// The program can't be loaded.
+    #[error("[xdp]: {0}")]
+    NicApply(#[from] kernel::ApplyError),
+    /// The program can't be put on an interface.
+    #[error("[xdp].interfaces: {0}")]
+    NicAttach(kernel::AttachError),
     /// This host has more addresses than the program holds.
     #[error("[xdp]: {0}")]
     Locals(#[from] crate::decide::nic::LocalError),
@@ -52,6 +62,9 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Geo(_) | Self::Tables(_) | Self::Region(_) => 2,
+            Self::NicOpen(kernel::OpenError::Preflight(kernel::PreflightError::MissingCapabilities {
+                ..
+            })) => 4,
             Self::Store(StoreError::Io { error, .. }) | Self::Admin(BindError::Socket { error, .. })
                 if error.kind() == std::io::ErrorKind::PermissionDenied =>
             {

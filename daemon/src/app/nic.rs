@@ -1,80 +1,195 @@
-//! The NIC's place in the daemon while the kernel side is not joined yet: interfaces in the configuration are refused. Never touches the kernel.
+//! The NIC's place in the daemon: the plan made of what holds, handed over when it differs. Never touches the kernel itself.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate_common::verdict::Outcome;
 use tokio::sync::{broadcast, watch};
 
 use super::error::RunError;
 use crate::config::Config;
 use crate::decide::event::Event;
 use crate::decide::inforce::InForce;
-use crate::decide::report::nic::NicReport;
+use crate::decide::measure::Measure;
+use crate::decide::nic::{LimitRow, NicPlan};
+use crate::decide::report::nic::{LeaseState, NicReport, NicState};
 use crate::decide::sources::SourceTables;
+use crate::kernel::{self, ApplyReport, AttachError, Nic, NicOptions, NicWish};
 
-pub(super) struct NicPart;
-
-/// There is none.
-pub(super) enum Nic {}
-
-impl Nic {
-    pub(super) async fn explain(&self, _frame: Vec<u8>) -> Result<Outcome, String> {
-        match *self {}
-    }
+/// The NIC, or that there is none.
+pub(super) struct NicPart {
+    nic: Option<Nic>,
+    addresses: Option<watch::Receiver<Arc<BTreeSet<IpAddr>>>>,
+    rows: Vec<LimitRow>,
+    failure: Option<String>,
 }
 
 impl NicPart {
+    /// Opens the NIC where the configuration names interfaces.
     pub(super) async fn open(
         config: &Config,
-        _events: &broadcast::Sender<Arc<Event>>,
+        events: &broadcast::Sender<Arc<Event>>,
     ) -> Result<Self, RunError> {
-        if config.xdp.interfaces.is_empty() { Ok(Self) } else { Err(RunError::NoNic) }
+        let mut part = Self { nic: None, addresses: None, rows: Vec::new(), failure: None };
+        if !config.xdp.interfaces.is_empty() {
+            part.start(config, events).await?;
+        }
+        Ok(part)
     }
 
+    async fn start(
+        &mut self,
+        config: &Config,
+        events: &broadcast::Sender<Arc<Event>>,
+    ) -> Result<(), RunError> {
+        let options = NicOptions {
+            instance: config.host.instance.clone(),
+            object: kernel::object()?,
+            lease: config.xdp.lease,
+            events: events.clone(),
+        };
+        let nic = Nic::open(options).await?;
+        self.addresses = Some(nic.addresses());
+        self.nic = Some(nic);
+        Ok(())
+    }
+
+    /// Opens the NIC where a new configuration names interfaces for the first time.
     pub(super) async fn follow(
         &mut self,
         config: &Config,
         events: &broadcast::Sender<Arc<Event>>,
     ) -> Result<(), RunError> {
-        Self::open(config, events).await.map(drop)
+        if self.nic.is_some() || config.xdp.interfaces.is_empty() {
+            return Ok(());
+        }
+        self.start(config, events).await
     }
 
+    /// The handle, for questions.
     pub(super) fn handle(&self) -> Option<Nic> {
-        None
+        self.nic.clone()
     }
 
+    /// This host's addresses, as the NIC sees them.
     pub(super) fn addresses(&self) -> BTreeSet<IpAddr> {
-        BTreeSet::new()
+        self.addresses.as_ref().map(|addresses| (**addresses.borrow()).clone()).unwrap_or_default()
     }
 
+    /// A receiver of address changes, from now on.
     pub(super) fn watch(&self) -> Option<watch::Receiver<Arc<BTreeSet<IpAddr>>>> {
-        None
+        self.addresses.clone()
     }
 
+    /// Loads and swaps in a program for everything that holds. `None` where there is no NIC.
     pub(super) async fn apply(
         &mut self,
-        _: &Config,
-        _: &InForce,
-        _: &Arc<SourceTables>,
-    ) -> Result<(), RunError> {
+        config: &Config,
+        in_force: &InForce,
+        tables: &Arc<SourceTables>,
+    ) -> Result<Option<ApplyReport>, RunError> {
+        let Some(nic) = &self.nic else { return Ok(None) };
+        let plan = NicPlan::new(Arc::clone(tables), self.addresses(), &config.xdp.ports)?;
+        let rows = rows(config, in_force);
+        let wish = NicWish {
+            plan: Arc::new(plan),
+            limits: rows.clone(),
+            regions: config.regions.iter().map(|(_, region)| region.name.clone()).collect(),
+            interfaces: config.xdp.interfaces.clone(),
+            mode: config.xdp.mode,
+            lease: config.xdp.lease,
+        };
+        let report = nic.apply(wish).await;
+        self.failure = report.as_ref().err().map(ToString::to_string);
+        let report = report?;
+        self.rows = rows;
+        for failure in &report.failures {
+            tracing::warn!(error = %failure, "NIC program is not on an interface");
+        }
+        Ok(Some(report))
+    }
+
+    /// Hands over the limits where they differ.
+    pub(super) async fn set_limits(&mut self, config: &Config, in_force: &InForce) -> Result<(), String> {
+        let Some(nic) = &self.nic else { return Ok(()) };
+        let rows = rows(config, in_force);
+        if rows == self.rows {
+            return Ok(());
+        }
+        nic.set_limits(rows.clone()).await.map_err(|error| error.to_string())?;
+        self.rows = rows;
         Ok(())
     }
 
-    pub(super) async fn set_limits(&mut self, _: &Config, _: &InForce) -> Result<(), String> {
-        Ok(())
+    /// What the NIC tells of itself; `None` where it can't answer.
+    pub(super) async fn report(nic: Option<Nic>, failure: Option<String>) -> Option<NicReport> {
+        let Some(nic) = nic else { return Some(none(failure)) };
+        match nic.report().await {
+            Ok(report) => Some(report),
+            Err(error) => {
+                tracing::warn!(%error, "the NIC can't report");
+                failure.map(|failure| none(Some(failure)))
+            }
+        }
     }
 
-    pub(super) async fn report(_: Option<Nic>, _: Option<String>) -> Option<NicReport> {
-        None
-    }
-
+    /// Why the last change failed.
     pub(super) fn failure(&self) -> Option<String> {
-        None
+        self.failure.clone()
     }
 }
 
-pub(super) async fn addresses_changed(_: &mut Option<watch::Receiver<Arc<BTreeSet<IpAddr>>>>) {
-    std::future::pending::<()>().await;
+/// Waits until an address comes or goes; for ever where there is no NIC.
+pub(super) async fn addresses_changed(receiver: &mut Option<watch::Receiver<Arc<BTreeSet<IpAddr>>>>) {
+    let changed = match receiver {
+        Some(receiver) => receiver.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The first failure that keeps a daemon from starting: an interface that is missing is attached to when it appears.
+pub(super) fn fatal(report: ApplyReport) -> Option<AttachError> {
+    report.failures.into_iter().find(|failure| !matches!(failure, AttachError::Missing { .. }))
+}
+
+fn none(failure: Option<String>) -> NicReport {
+    NicReport {
+        state: failure.map_or(NicState::Off, NicState::Failed),
+        program_id: None,
+        loaded_at: None,
+        abi: tidegate_common::abi::ABI_VERSION,
+        interfaces: Vec::new(),
+        lease: LeaseState::None,
+        adopted: false,
+        counts: Vec::new(),
+        limits: Vec::new(),
+        events_lost: 0,
+        last_apply: None,
+    }
+}
+
+/// What the ceilings ask of the NIC.
+fn rows(config: &Config, in_force: &InForce) -> Vec<LimitRow> {
+    let pairs = in_force.ceilings.iter().zip(&config.ceilings);
+    let row = |(here, file): (&crate::decide::inforce::CeilingInForce, &crate::config::types::Ceiling)| {
+        let limit = |measure| here.limits.get(&measure).copied();
+        LimitRow {
+            home: here.home,
+            connections_per_second: limit(Measure::ConnectionsPerSecond),
+            packets_per_second: limit(Measure::PacketsPerSecond),
+            bits_per_second: limit(Measure::BitsPerSecond),
+            burst: file.burst,
+            over: file.over,
+            observe: here.observe,
+        }
+    };
+    let limits_nic = |row: &LimitRow| {
+        row.connections_per_second.is_some()
+            || row.packets_per_second.is_some()
+            || row.bits_per_second.is_some()
+    };
+    pairs.map(row).filter(limits_nic).collect()
 }

@@ -86,7 +86,11 @@ async fn start(
     let policy = Arc::new(ArcSwap::from_pointee(policy));
     let (events, _) = broadcast::channel(EVENTS);
     let mut nic = NicPart::open(&config, &events).await?;
-    nic.apply(&config, &in_force, &tables).await?;
+    if let Some(report) = nic.apply(&config, &in_force, &tables).await?
+        && let Some(error) = nic::fatal(report)
+    {
+        return Err(RunError::NicAttach(error));
+    }
     let setup = ProxySetup {
         config: Arc::clone(&config),
         policy: Arc::clone(&policy),
