@@ -206,7 +206,10 @@ pub(super) fn used(view: &View, here: &CeilingInForce, measure: Measure) -> (Opt
 fn nic_used(view: &View, home: Option<RegionId>, measure: Measure) -> Option<f64> {
     view.nic.as_ref().filter(|nic| nic.state == NicState::Loaded)?;
     let sum = |rates: &BTreeMap<Option<RegionId>, [f64; 2]>| -> f64 {
-        rates.iter().filter(|(of, _)| home.is_none() || **of == home).map(|(_, rate)| rate[0]).sum()
+        rates
+            .iter()
+            .filter(|(of, _)| home.is_none() || **of == home)
+            .fold(0.0, |sum, (_, rate)| sum + rate[0])
     };
     match measure {
         Measure::PacketsPerSecond => Some(sum(&view.rates.packets)),
