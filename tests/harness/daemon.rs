@@ -1,14 +1,15 @@
 //! A tidegate daemon under test: its own instance, socket, state and log; started, killed and started again.
 //! Never leaves a pin, socket or state folder behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::http::{self, Response};
-use crate::netns::Netns;
+use crate::netns::{Netns, finish};
 use crate::process::{Process, wait_until};
 use crate::scratch::{self, Folder};
 use crate::sweep;
@@ -40,21 +41,29 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Uses another binary from the next start on.
-    pub fn use_binary(&mut self, binary: &Path) {
-        self.binary = binary.to_path_buf();
-    }
-
     /// The same without starting it.
     ///
     /// # Errors
     /// When there is no binary or the configuration can't be written.
     pub fn prepare(namespace: Option<&Netns>, region: &str, body: &str) -> Result<Self> {
+        Self::prepare_from(binary()?, namespace, region, body)
+    }
+
+    /// The same with a binary of one's own.
+    ///
+    /// # Errors
+    /// When the configuration can't be written.
+    pub fn prepare_from(
+        binary: PathBuf,
+        namespace: Option<&Netns>,
+        region: &str,
+        body: &str,
+    ) -> Result<Self> {
         sweep::orphans();
         let folder = Folder::new("daemon")?;
         let instance = scratch::unique("i");
         let namespace = namespace.map(Netns::path);
-        let daemon = Self { instance, binary: binary()?, namespace, folder, process: None };
+        let daemon = Self { instance, binary, namespace, folder, process: None };
         daemon.configure(region, body)?;
         Ok(daemon)
     }
@@ -196,22 +205,33 @@ impl Drop for Daemon {
     }
 }
 
-/// The `tidegate` binary: `TIDEGATE_BIN`, else beside the running test in the target folder.
+/// The `tidegate` binary: `TIDEGATE_BIN`, else the one beside the running test, which cargo brings up to date first.
 ///
 /// # Errors
-/// When it was not built.
+/// When it can't be built.
 pub fn binary() -> Result<PathBuf> {
-    let named = std::env::var_os("TIDEGATE_BIN").map(PathBuf::from);
-    let path = match named {
-        Some(path) => path,
-        None => beside(&std::env::current_exe()?).context("cannot tell where the target folder is")?,
-    };
-    ensure!(path.is_file(), "no {}: run `cargo xtask build` first", path.display());
-    Ok(path)
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    if let Some(path) = std::env::var_os("TIDEGATE_BIN").map(PathBuf::from) {
+        ensure!(path.is_file(), "TIDEGATE_BIN: there is no {}", path.display());
+        return Ok(path);
+    }
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.clone().map_err(anyhow::Error::msg)
 }
 
-fn beside(executable: &Path) -> Option<PathBuf> {
-    let folder = executable.parent()?;
-    let folder = if folder.ends_with("deps") { folder.parent()? } else { folder };
-    Some(folder.join("tidegate"))
+/// `cargo test` builds no binary of another package, so that the first case that wants it asks for it.
+fn build() -> Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    let folder = executable.parent().context("this test has no folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    cargo.args(["build", "--quiet", "--package", "tidegate", "--bin", "tidegate"]);
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    finish(&mut cargo)?;
+    let path = folder.join("tidegate");
+    ensure!(path.is_file(), "cargo left no {}", path.display());
+    Ok(path)
 }

@@ -68,7 +68,7 @@ pub(crate) fn host(release: bool) -> Result<PathBuf> {
     if release {
         cargo.arg("--release");
     }
-    sh::run(cargo.env("TIDEGATE_KERNEL_OBJECT", paths::kernel_object())).context("building tidegate")?;
+    sh::run(&mut cargo).context("building tidegate")?;
     Ok(paths::tidegate(release))
 }
 

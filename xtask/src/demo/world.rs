@@ -121,8 +121,8 @@ impl Region {
         join(router, &to_edge, &edge, plan.edge_gateway, plan.edge, 30)?;
         join(router, &to_client, &client, plan.client_gateway, plan.client, 24)?;
         let origin = Nginx::start(Some(&edge), "127.0.0.1:8080".parse()?, plan.region)?;
-        let mut daemon = Daemon::prepare(Some(&edge), plan.region, &configuration(plan))?;
-        daemon.use_binary(binary);
+        let own = configuration(plan);
+        let mut daemon = Daemon::prepare_from(binary.to_path_buf(), Some(&edge), plan.region, &own)?;
         daemon.run().with_context(|| format!("starting tidegate in {}", plan.region))?;
         Ok(Self { plan, daemon, _origin: origin, edge, client })
     }
