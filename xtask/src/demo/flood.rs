@@ -29,10 +29,8 @@ pub(super) fn start(world: &World) -> Result<Flood> {
         )
     };
     let file = folder.write("flood.cfg", &SOURCES.map(packet).collect::<String>())?;
-    // A flood that is not held up by whatever else runs: a pause longer than the burst would lower what is admitted.
-    let mut trafgen = world.us.client.command("nice");
+    let mut trafgen = world.us.client.command("trafgen");
     trafgen
-        .args(["-n", "-15", "trafgen"])
         .args(["--dev", "eth0", "--cpus", "1", "--no-sock-mem", "--no-cpu-stats", "--num", MOST, "--conf"])
         .arg(file);
     let process = Process::spawn("trafgen", &mut trafgen, &folder.file("output"))?;

@@ -91,7 +91,7 @@ impl World {
             let log = fs::read_to_string(region.daemon.log()).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
             eprintln!("--- the end of {}'s log", region.plan.region);
-            lines[lines.len().saturating_sub(20)..].iter().for_each(|line| eprintln!("{line}"));
+            lines[lines.len().saturating_sub(12)..].iter().for_each(|line| eprintln!("{line}"));
         }
     }
 
