@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod demo;
+mod package;
 mod paths;
 mod progress;
 mod setup;
@@ -29,6 +30,8 @@ enum Task {
     Setup(setup::Options),
     /// Build the kernel program and the `tidegate` binary that carries it.
     Build(build::Options),
+    /// Make the Debian package and have lintian judge it.
+    Package(package::Options),
     /// Format, lints, documents, all tests, dependencies' licences, tidiness.
     Test(test::Options),
     /// Two regions in network namespaces, real traffic, told as it happens (needs root).
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup(options) => setup::run(&options),
         Task::Build(options) => build::run(&options),
+        Task::Package(options) => package::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
