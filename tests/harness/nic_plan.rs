@@ -15,7 +15,7 @@ use tidegate::kernel::NicWish;
 
 /// The wish that `words` describe, on a host with these addresses:
 /// `on=IFNAME` `mode=auto|native|generic` `lease=MS` `port=N` `allow=PREFIX` `deny=PREFIX` `home=N,PREFIX` (region N, from 1)
-/// `region=NAME` (1, 2, …) `limit=N,connections|packets|bits,RATE,BURST_MS` (slot 0 is everyone's) `observe=1`.
+/// `region=NAME` (1, 2, …) `limit=N,connections|packets|bits,RATE,BURST_MS` (slot 0 is everyone's) `observe=1` `reset=1`.
 ///
 /// # Errors
 /// A word that is none of these.
@@ -36,6 +36,10 @@ pub fn wish(words: &str, addresses: &BTreeSet<IpAddr>, lease: Duration) -> Resul
             "limit" => limits.push(limit(value)?),
             "region" => regions.push(value.to_owned()),
             "observe" => limits.iter_mut().for_each(|limit: &mut LimitRow| limit.observe = true),
+            "reset" => {
+                let over = if value == "1" { Over::Reset } else { Over::Drop };
+                limits.iter_mut().for_each(|limit: &mut LimitRow| limit.over = over);
+            }
             _ => bail!("no such word: {word}"),
         }
     }
