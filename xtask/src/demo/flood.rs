@@ -1,7 +1,10 @@
 //! A flood of UDP packets by trafgen, from several sources of the US prefix.
 //! Never endless: bounded in packets, and ended with its owner.
 
+use std::net::UdpSocket;
+
 use anyhow::Result;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tidegate_tests::process::Process;
 use tidegate_tests::scratch::Folder;
 
@@ -11,6 +14,27 @@ use super::world::{EU, World};
 const MOST: &str = "20000000";
 /// The last byte of each source's address.
 pub(super) const SOURCES: std::ops::RangeInclusive<u8> = 32..=39;
+
+/// Packets of [`everywhere`] per CPU: more than what a CPU keeps of the shared allowance.
+const A_FEW: usize = 200;
+
+/// Sends a few packets of the same kind from each CPU, so that none is left with allowance it took before the flood.
+pub(super) fn everywhere(world: &World) -> Result<()> {
+    let to = format!("{}:443", EU.edge.0);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    for cpu in 0..cpus {
+        world.us.client.run(|| -> std::io::Result<()> {
+            let mut one = CpuSet::new();
+            one.set(cpu);
+            sched_setaffinity(None, &one)?;
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            // An answer such as "port unreachable" makes a later send fail once; what counts is what was sent.
+            (0..A_FEW).for_each(|_| drop(socket.send_to(&[0x74; 18], &to)));
+            Ok(())
+        })??;
+    }
+    Ok(())
+}
 
 /// A running flood.
 pub(super) struct Flood {

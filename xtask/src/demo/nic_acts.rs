@@ -88,6 +88,7 @@ fn explained(tale: &mut Tale, world: &World) -> Result<()> {
     // Credits come back all the time: under a flood the next packet is shed nearly always, not always.
     let mut said = String::new();
     for _ in 0..ASKED_AT_MOST {
+        flood::everywhere(world)?;
         said = String::from_utf8_lossy(&world.eu.daemon.ask(&arguments)?.stdout).into_owned();
         if said.starts_with("shed") {
             break;
