@@ -15,7 +15,7 @@ use crate::scratch::{self, Folder};
 use crate::sweep;
 
 /// Longest wait until a started daemon answers.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Longest wait until a daemon told to stop is gone.
 const STOP: Duration = Duration::from_secs(20);
 

@@ -53,8 +53,10 @@ pub(super) fn start(world: &World) -> Result<Flood> {
         )
     };
     let file = folder.write("flood.cfg", &SOURCES.map(packet).collect::<String>())?;
-    let mut trafgen = world.us.client.command("trafgen");
+    // A little before other programs: a pause longer than the ceiling's burst would lower what can be admitted.
+    let mut trafgen = world.us.client.command("nice");
     trafgen
+        .args(["-n", "-5", "trafgen"])
         .args(["--dev", "eth0", "--cpus", "1", "--no-sock-mem", "--no-cpu-stats", "--num", MOST, "--conf"])
         .arg(file);
     let process = Process::spawn("trafgen", &mut trafgen, &folder.file("output"))?;
