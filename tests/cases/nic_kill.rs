@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tidegate_tests::chance::Chance;
 use tidegate_tests::lab::{CLIENT, FAR, HOST, OTHER};
 use tidegate_tests::nic_daemon::{Bench, Report};
 use tidegate_tests::traffic::{Stream, Tally};
@@ -17,9 +18,7 @@ const PAUSE: Duration = Duration::from_micros(300);
 #[test]
 fn a_hundred_kills_leave_no_gap() -> Result<()> {
     let Some(bench) = Bench::new(DAEMON, "a_hundred_kills_leave_no_gap")? else { return Ok(()) };
-    let seed = seed()?;
-    println!("seed {seed} (TIDEGATE_TEST_SEED repeats it)");
-    let mut random = seed;
+    let mut chance = Chance::new()?;
     let inbox = bench.lab.listen()?;
     let target = SocketAddr::new(HOST.into(), inbox.local_addr()?.port());
     let words = |round: u32| {
@@ -42,7 +41,7 @@ fn a_hundred_kills_leave_no_gap() -> Result<()> {
     for round in 1..=KILLS {
         if round % 4 == 0 {
             // Before it is even open.
-            let pause = Duration::from_micros(next(&mut random) % 50_000);
+            let pause = Duration::from_micros(chance.below(50_000));
             bench.start_and_kill(30_000, pause)?;
             continue;
         }
@@ -53,7 +52,7 @@ fn a_hundred_kills_leave_no_gap() -> Result<()> {
         before = report;
         daemon.start_apply(&words(round))?;
         // tidy: sleep because the moment of the kill is what is random.
-        std::thread::sleep(Duration::from_micros(next(&mut random) % window_us));
+        std::thread::sleep(Duration::from_micros(chance.below(window_us)));
         daemon.kill()?;
         programs.insert(bench.program_on_e0()?);
     }
@@ -79,20 +78,4 @@ fn never_less(before: &Report, after: &Report) -> Result<()> {
         ensure!(now >= *packets, "counter {key:?} went back from {packets} to {now}");
     }
     Ok(())
-}
-
-fn seed() -> Result<u64> {
-    match std::env::var("TIDEGATE_TEST_SEED") {
-        Ok(seed) => Ok(seed.parse()?),
-        Err(_) => Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos())),
-    }
-}
-
-/// The splitmix64 sequence.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }

@@ -98,6 +98,18 @@ impl Daemon {
         Ok(())
     }
 
+    /// Starts it (again) and returns at once, wherever it is by then.
+    ///
+    /// # Errors
+    /// When it runs already or can't be started.
+    pub fn launch(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the daemon runs already");
+        let mut command = self.command();
+        command.arg("run").arg("--config").arg(self.configuration());
+        self.process = Some(Process::spawn("tidegate", &mut command, &self.log())?);
+        Ok(())
+    }
+
     /// SIGKILL; what it pinned stays.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 pub mod browser;
 #[cfg(feature = "daemon")]
 pub mod certs;
+pub mod chance;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod edges;
