@@ -308,6 +308,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -377,80 +379,103 @@ mod tests {
         ]
     }
 
+    /// A lane, its rows on disk, and what the other region must still be told.
+    struct World {
+        lane: Lane,
+        rows: Vec<Row>,
+        out: usize,
+        owed: BTreeSet<u8>,
+    }
+
+    fn keys(row: &Row) -> impl Iterator<Item = Option<u8>> + '_ {
+        Items::new(&row.items).map(|item| item.key().map(|(key, _)| key[0]))
+    }
+
+    impl World {
+        fn cut(&mut self) {
+            if let Some(void) = self.lane.take_void() {
+                self.rows.retain(|row| row.first >= void);
+                self.out = 0;
+            }
+            self.rows.extend(self.lane.take_row(0));
+        }
+
+        /// The oldest row that was handed out is applied, or given up.
+        fn settle(&mut self, applied: bool) {
+            if self.out == 0 {
+                return;
+            }
+            let row = self.rows.remove(0);
+            self.out -= 1;
+            if applied {
+                self.lane.applied(&row)
+            } else {
+                self.lane.expired(&row)
+            };
+            self.tell(&row);
+            // What was captured after the row was cut is owed again.
+            self.owed.extend(self.rows.iter().flat_map(keys).flatten());
+        }
+
+        fn tell(&mut self, row: &Row) {
+            for key in keys(row) {
+                match key {
+                    None => self.owed.clear(),
+                    Some(key) => drop(self.owed.remove(&key)),
+                }
+            }
+        }
+
+        fn crash(&mut self) -> u64 {
+            self.cut();
+            let mut again = Lane::new(8, self.lane.books(), self.lane.next);
+            self.rows.iter().for_each(|row| again.restore(row));
+            let extra = again.reconcile();
+            self.lane = again;
+            self.out = 0;
+            extra
+        }
+
+        fn act(&mut self, act: &Act) {
+            match *act {
+                Act::Capture(key, hash) => {
+                    let effect = hash.map_or(Effect::Forget, |hash| Effect::Differs(u128::from(hash)));
+                    self.lane.capture(&Item::new(&[key], effect));
+                    self.owed.insert(key);
+                }
+                Act::Flush(delay_s) => self.lane.capture(&Item::Flush(delay_s)),
+                Act::Cut => self.cut(),
+                Act::HandOut => {
+                    if let Some(row) = self.rows.get(self.out) {
+                        self.lane.hand_out(row);
+                        self.out += 1;
+                    }
+                }
+                Act::Apply => self.settle(true),
+                Act::Expire => self.settle(false),
+                Act::Convert => drop(self.lane.convert()),
+                Act::Crash => assert_eq!(self.crash(), 0),
+            }
+        }
+    }
+
     proptest! {
         /// The books close after every act, and every captured key is covered by a row that is still there or was applied later.
         #[test]
         fn books_close_and_nothing_is_lost(acts in proptest::collection::vec(act(), 1..200)) {
-            let mut lane = Lane::new(7, Books::default(), 1);
-            let mut rows: Vec<Row> = Vec::new();
-            let mut out = 0;
-            // What the other region must still be told: key -> owed; cleared by an application of it or of a flush.
-            let mut owed: std::collections::BTreeSet<u8> = Default::default();
-            for act in acts {
-                match act {
-                    Act::Capture(key, hash) => {
-                        let effect = hash.map_or(Effect::Forget, |hash| Effect::Differs(u128::from(hash)));
-                        lane.capture(&Item::new(&[key], effect));
-                        owed.insert(key);
-                    }
-                    Act::Flush(delay) => lane.capture(&Item::Flush(delay)),
-                    Act::Cut => {
-                        let void = lane.take_void();
-                        rows.retain(|row| row.first >= void.unwrap_or(0));
-                        if void.is_some() { out = 0; }
-                        rows.extend(lane.take_row(0));
-                    }
-                    Act::HandOut => if let Some(row) = rows.get(out) {
-                        lane.hand_out(row);
-                        out += 1;
-                    },
-                    Act::Apply | Act::Expire => if out > 0 {
-                        let row = rows.remove(0);
-                        out -= 1;
-                        let later: Vec<Row> = rows.clone();
-                        if matches!(act, Act::Apply) { lane.applied(&row); } else { lane.expired(&row); }
-                        for item in Items::new(&row.items) {
-                            match item.key() {
-                                None => owed.clear(),
-                                Some((key, _)) => { owed.remove(&key[0]); }
-                            }
-                        }
-                        // What was captured after the row was cut is owed again.
-                        for row in &later {
-                            for item in Items::new(&row.items) {
-                                if let Some((key, _)) = item.key() { owed.insert(key[0]); }
-                            }
-                        }
-                    },
-                    Act::Convert => { lane.convert(); }
-                    Act::Crash => {
-                        let void = lane.take_void();
-                        rows.retain(|row| row.first >= void.unwrap_or(0));
-                        rows.extend(lane.take_row(0));
-                        let mut again = Lane::new(8, lane.books(), lane.next);
-                        rows.iter().for_each(|row| again.restore(row));
-                        prop_assert_eq!(again.reconcile(), 0);
-                        lane = again;
-                        out = 0;
-                    }
-                }
-                prop_assert!(closed(&lane), "{:?} pending {}", lane.books(), lane.pending());
+            let lane = Lane::new(7, Books::default(), 1);
+            let mut world = World { lane, rows: Vec::new(), out: 0, owed: BTreeSet::new() };
+            for act in &acts {
+                world.act(act);
+                prop_assert!(closed(&world.lane), "{:?} pending {}", world.lane.books(), world.lane.pending());
             }
-            let void = lane.take_void();
-            rows.retain(|row| row.first >= void.unwrap_or(0));
-            rows.extend(lane.take_row(0));
-            let mut flushes = false;
-            for row in &rows {
-                for item in Items::new(&row.items) {
-                    match item.key() {
-                        None => flushes = true,
-                        Some((key, _)) => { owed.remove(&key[0]); }
-                    }
-                }
-            }
-            prop_assert!(flushes || owed.is_empty(), "lost {owed:?}");
-            rows.iter().for_each(|row| { lane.applied(row); });
-            prop_assert_eq!(lane.pending(), 0);
+            world.cut();
+            let rows = world.rows.clone();
+            let flushes = rows.iter().flat_map(keys).any(|key| key.is_none());
+            rows.iter().for_each(|row| world.tell(row));
+            prop_assert!(flushes || world.owed.is_empty(), "lost {:?}", world.owed);
+            rows.iter().for_each(|row| { world.lane.applied(row); });
+            prop_assert_eq!(world.lane.pending(), 0);
         }
     }
 }

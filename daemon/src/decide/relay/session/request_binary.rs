@@ -105,7 +105,7 @@ impl Head {
 
 impl Session {
     pub(super) fn request_binary(&mut self, bytes: &[u8], io: &mut impl Io) -> Result<usize, Desync> {
-        let mut run = Run::new(bytes);
+        let mut run = Run::new(bytes, self.body.as_ref().map_or(0, |body| body.lane));
         let mut at = 0;
         while at < bytes.len() {
             if self.blind {

@@ -23,7 +23,7 @@ pub(super) fn delete(key: &[u8]) -> Vec<u8> {
 
 impl Session {
     pub(super) fn request_text(&mut self, bytes: &[u8], io: &mut impl Io) -> Result<usize, Desync> {
-        let mut run = Run::new(bytes);
+        let mut run = Run::new(bytes, self.body.as_ref().map_or(0, |body| body.lane));
         let mut at = 0;
         while at < bytes.len() {
             if self.body.is_some() {

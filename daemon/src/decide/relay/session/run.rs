@@ -10,8 +10,9 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, start: 0, lane: 0 }
+    /// Over bytes whose first belong to `lane`: where the data block that goes on is sent.
+    pub(super) fn new(bytes: &'a [u8], lane: usize) -> Self {
+        Self { bytes, start: 0, lane }
     }
 
     /// The bytes from `from` on belong to `lane`.

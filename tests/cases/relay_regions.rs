@@ -1,0 +1,241 @@
+//! Two regions with real memcached servers: what a write in one does to the copies in the other, with the races, partitions and crashes.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tidegate_tests::memcached::{Places, RelayRegion};
+use tidegate_tests::process::{wait_for, wait_until};
+
+const BOUND: Duration = Duration::from_secs(30);
+
+fn pair(relay: &str, pool: &str) -> Result<(Places, RelayRegion, RelayRegion)> {
+    let places = Places::pick()?;
+    let (eu, us) = (places.region(0, 1, relay, pool)?, places.region(1, 1, relay, pool)?);
+    wait_until("both links", BOUND, || {
+        [&eu, &us]
+            .iter()
+            .all(|region| region.report().is_ok_and(|report| report.contains("\"edge\": \"http")))
+    })?;
+    Ok((places, eu, us))
+}
+
+#[test]
+fn differing_copies_go_and_equal_ones_stay() -> Result<()> {
+    let (_, eu, us) = pair("", "repeat_after = \"0s\"")?;
+    let (mut writer, mut copies) = (eu.client()?, us.servers[0].client()?);
+    for (key, value) in [("differs", "old"), ("equal", "new"), ("deleted", "x"), ("counted", "1")] {
+        copies.set(key, value)?;
+    }
+    writer.set("differs", "new")?;
+    writer.set("equal", "new")?;
+    writer.ask("delete deleted")?;
+    writer.set("counted", "1")?;
+    writer.ask("incr counted 1")?;
+    eu.settle()?;
+    assert_eq!(copies.get("differs")?, None);
+    assert_eq!(copies.get("equal")?, Some("new".into()));
+    assert_eq!(copies.get("deleted")?, None);
+    assert_eq!(copies.get("counted")?, None);
+    // What was applied is not captured again over there.
+    assert_eq!(us.book("captured")?, 0);
+    copies.set("any", "x")?;
+    writer.ask("flush_all")?;
+    eu.settle()?;
+    assert_eq!(copies.get("any")?, None);
+    Ok(())
+}
+
+#[test]
+fn operators_invalidate_by_hand() -> Result<()> {
+    let (_, eu, us) = pair("", "repeat_after = \"0s\"")?;
+    let mut copies = us.servers[0].client()?;
+    copies.set("a", "1")?;
+    copies.set("b", "1")?;
+    eu.daemon.tell(&["invalidate", "p", "a", "b"])?;
+    eu.settle()?;
+    assert_eq!((copies.get("a")?, copies.get("b")?), (None, None));
+    Ok(())
+}
+
+/// Race 2: the invalidation overtakes the data; the other region reads its lagging store and caches the old row.
+#[test]
+fn a_copy_read_from_a_lagging_store_goes_at_the_repetition() -> Result<()> {
+    for (repeat, stays) in [("500ms", false), ("0s", true)] {
+        let (_, eu, us) = pair("", &format!("repeat_after = \"{repeat}\""))?;
+        let (mut writer, mut reader, mut copies) = (eu.client()?, us.client()?, us.servers[0].client()?);
+        writer.set("row", "new")?;
+        eu.settle()?;
+        // The store over there has not heard yet: a refill with the old row.
+        assert_eq!(reader.get("row")?, None);
+        reader.set("row", "old")?;
+        if stays {
+            us.settle()?;
+            assert_eq!(copies.get("row")?, Some("old".into()), "nothing protects without the repetition");
+        } else {
+            wait_until("the repetition", BOUND, || matches!(copies.get("row"), Ok(None)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Race 3: miss before the invalidation, set after it.
+#[test]
+fn a_set_whose_miss_is_older_than_an_invalidation_does_not_stay() -> Result<()> {
+    let (_, eu, us) = pair("", "repeat_after = \"0s\"")?;
+    let (mut writer, mut reader, mut copies) = (eu.client()?, us.client()?, us.servers[0].client()?);
+    assert_eq!(reader.get("row")?, None);
+    writer.set("row", "new")?;
+    eu.settle()?;
+    assert_eq!(reader.set("row", "old")?, "STORED");
+    assert_eq!(reader.get("row")?, None, "deleted right behind, on the same connection");
+    assert_eq!(copies.get("row")?, None);
+    assert_eq!(reader.set("row", "newest")?, "STORED");
+    assert_eq!(reader.get("row")?, Some("newest".into()), "the next one is a write");
+    Ok(())
+}
+
+/// Race 1: refills in two regions must not empty each other's caches for ever.
+#[test]
+fn equal_refills_are_quiet() -> Result<()> {
+    let (_, eu, us) = pair("", "repeat_after = \"0s\"")?;
+    let (mut a, mut b) = (eu.client()?, us.client()?);
+    for n in 0..50 {
+        let key = format!("k{n}");
+        for client in [&mut a, &mut b] {
+            if client.get(&key)?.is_none() {
+                client.set(&key, "row")?;
+            }
+        }
+    }
+    eu.settle()?;
+    us.settle()?;
+    for n in 0..50 {
+        let key = format!("k{n}");
+        assert_eq!((a.get(&key)?, b.get(&key)?), (Some("row".into()), Some("row".into())), "{key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_region_that_was_away_is_caught_up() -> Result<()> {
+    let (_, eu, mut us) = pair("", "repeat_after = \"0s\"")?;
+    let mut copies = us.servers[0].client()?;
+    for n in 0..500 {
+        copies.set(&format!("k{n}"), "old")?;
+    }
+    us.daemon.kill()?;
+    let mut writer = eu.client()?;
+    for _ in 0..3 {
+        for n in 0..500 {
+            writer.set(&format!("k{n}"), "new")?;
+        }
+    }
+    assert_eq!(eu.book("captured")?, 1500);
+    assert!(eu.book("pending")? <= 500, "coalesced by key");
+    us.daemon.run()?;
+    eu.settle()?;
+    for n in 0..500 {
+        assert_eq!(copies.get(&format!("k{n}"))?, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_spool_becomes_a_flush_rather_than_a_loss() -> Result<()> {
+    let (_, eu, mut us) = pair("spool = { bytes = \"1MiB\" }", "repeat_after = \"0s\"")?;
+    us.daemon.kill()?;
+    let mut copies = us.servers[0].client()?;
+    copies.set("k1", "old")?;
+    let mut writer = eu.client()?;
+    for n in 0..6_000 {
+        writer.send(format!("set k{n} 0 0 1 noreply\r\nx\r\n").as_bytes())?;
+    }
+    ensure!(writer.ask("version")?.starts_with("VERSION"), "the writes are through");
+    wait_until("a conversion", BOUND, || eu.book("converted").is_ok_and(|count| count > 0))?;
+    us.daemon.run()?;
+    eu.settle()?;
+    assert_eq!(copies.get("k1")?, None);
+    Ok(())
+}
+
+/// SIGKILL of the writing side at any moment: every write whose client got its answer is invalidated in the other region.
+#[test]
+fn no_answered_write_is_lost_when_the_daemon_is_killed() -> Result<()> {
+    let (_, mut eu, us) = pair("", "repeat_after = \"0s\"")?;
+    let mut copies = us.servers[0].client()?;
+    let mut answered: BTreeMap<String, usize> = BTreeMap::new();
+    for round in 0..12 {
+        for n in 0..40 {
+            copies.set(&format!("r{round}-{n}"), "old")?;
+        }
+        let front = eu.front();
+        let writer = std::thread::spawn(move || write_until_cut(front, round));
+        let until = Instant::now() + Duration::from_millis(7 * (round as u64 + 1));
+        wait_until("the moment", BOUND, || Instant::now() >= until)?;
+        eu.daemon.kill()?;
+        for key in writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?? {
+            answered.insert(key, round);
+        }
+        eu.daemon.run()?;
+        eu.settle()?;
+        for key in answered.keys() {
+            ensure!(copies.get(key)?.is_none(), "round {round}: {key} was answered and is still there");
+        }
+    }
+    ensure!(!answered.is_empty(), "no write was answered: the test proves nothing");
+    Ok(())
+}
+
+/// Writes until the connection ends; the keys whose writes were answered.
+fn write_until_cut(front: std::net::SocketAddr, round: usize) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    let Ok(mut client) = tidegate_tests::memcached::Client::connect(front) else { return Ok(keys) };
+    for n in 0..40 {
+        let key = format!("r{round}-{n}");
+        match client.set(&key, "new") {
+            Ok(answer) => {
+                ensure!(answer == "STORED", "answered {answer:?}");
+                keys.push(key);
+            }
+            Err(error) => {
+                let cut = error.downcast_ref::<std::io::Error>();
+                ensure!(cut.is_none_or(|error| error.kind() != ErrorKind::WouldBlock), "no answer in time");
+                return Ok(keys);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+#[test]
+fn a_crash_with_sync_os_is_answered_by_a_flush() -> Result<()> {
+    let (_, mut eu, us) = pair("spool = { sync = \"os\" }", "repeat_after = \"0s\"")?;
+    let mut copies = us.servers[0].client()?;
+    copies.set("somewhere", "old")?;
+    eu.client()?.set("else", "new")?;
+    eu.daemon.kill()?;
+    eu.daemon.run()?;
+    assert_eq!(eu.book("unknown")?, 1);
+    eu.settle()?;
+    assert_eq!(copies.get("somewhere")?, None);
+    Ok(())
+}
+
+#[test]
+fn read_back_finds_a_stale_copy() -> Result<()> {
+    let (_, eu, us) = pair("", "repeat_after = \"300ms\"\nverify = 1")?;
+    let mut copies = us.servers[0].client()?;
+    let mut writer = eu.client()?;
+    writer.set("k", "new")?;
+    eu.settle()?;
+    // Somebody puts an old copy past every front, after the repetition or before: read back, it goes.
+    wait_for("the stale copy found", BOUND, || {
+        copies.set("k", "old").ok()?;
+        writer.set("k", "new").ok()?;
+        eu.settle().ok()?;
+        copies.set("k", "old").ok()?;
+        wait_until("gone", Duration::from_secs(3), || matches!(copies.get("k"), Ok(None))).ok()
+    })
+}

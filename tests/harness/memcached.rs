@@ -1,0 +1,276 @@
+//! Real memcached servers, a small client of the text protocol, and regions: a daemon with its pool and servers.
+//! Never uses a port that another holds.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::daemon::Daemon;
+use crate::process::{Process, wait_for};
+use crate::scratch::Folder;
+
+/// Longest wait for a server to answer, and for each answer.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// An address that nobody listens on at this moment.
+///
+/// # Errors
+/// When the host has none left.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A memcached server that ends with its owner.
+#[derive(Debug)]
+pub struct Memcached {
+    address: SocketAddr,
+    folder: Folder,
+    process: Option<Process>,
+}
+
+impl Memcached {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let mut server = Self { address: free_address()?, folder: Folder::new("memcached")?, process: None };
+        server.run(arguments)?;
+        Ok(server)
+    }
+
+    /// Starts it again on the same address, empty.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn run(&mut self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new("memcached");
+        command.args(["-u", "root", "-U", "0", "-t", "1", "-m", "64", "-l", "127.0.0.1", "-p"]);
+        command.arg(self.address.port().to_string()).args(arguments);
+        let mut process = Process::spawn("memcached", &mut command, &self.folder.file("log"))?;
+        let address = self.address;
+        process.wait_until("memcached accepting", BOUND, || TcpStream::connect(address).is_ok())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("memcached does not run")?.kill()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection to it, past any front.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn client(&self) -> Result<Client> {
+        Client::connect(self.address)
+    }
+}
+
+/// A connection that speaks the text protocol.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn connect(to: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(BOUND))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.get_mut().write_all(bytes)?)
+    }
+
+    /// One line of answer without its end.
+    ///
+    /// # Errors
+    /// When the connection ends or nothing comes in time.
+    pub fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        ensure!(self.stream.read_line(&mut line)? > 0, "the connection ended");
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Sends a command and returns its first line of answer.
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub fn ask(&mut self, command: &str) -> Result<String> {
+        self.send(command.as_bytes())?;
+        self.send(b"\r\n")?;
+        self.line()
+    }
+
+    /// `set`; the answer.
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub fn set(&mut self, key: &str, value: &str) -> Result<String> {
+        self.ask(&format!("set {key} 0 0 {}\r\n{value}", value.len()))
+    }
+
+    /// `get`; `None` is a miss.
+    ///
+    /// # Errors
+    /// When the answer is neither a value nor a miss.
+    pub fn get(&mut self, key: &str) -> Result<Option<String>> {
+        let line = self.ask(&format!("get {key}"))?;
+        if line == "END" {
+            return Ok(None);
+        }
+        let size = line.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
+        let mut value = vec![0; size.with_context(|| format!("answered {line:?}"))? + 2];
+        self.stream.read_exact(&mut value)?;
+        value.truncate(value.len() - 2);
+        ensure!(self.line()? == "END", "no END behind a value");
+        Ok(Some(String::from_utf8(value)?))
+    }
+}
+
+/// A region's part of a relay: a daemon, its front, its memcached servers.
+#[derive(Debug)]
+pub struct RelayRegion {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Its servers.
+    pub servers: Vec<Memcached>,
+    front: SocketAddr,
+}
+
+/// The addresses of two regions, `eu` and `us`, before anything runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    peers: [SocketAddr; 2],
+}
+
+impl Places {
+    /// Picks free ones.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn pick() -> Result<Self> {
+        Ok(Self { peers: [free_address()?, free_address()?] })
+    }
+
+    /// Starts one region, `own` 0 or 1, over so many servers; `pool` are further lines of `[[relay.pool]]`, `relay` of `[relay]`.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn region(&self, own: usize, servers: usize, relay: &str, pool: &str) -> Result<RelayRegion> {
+        let names = ["eu", "us"];
+        let servers = (0..servers).map(|_| Memcached::start(&[])).collect::<Result<Vec<_>>>()?;
+        let front = free_address()?;
+        let addresses: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
+        let body = format!(
+            r#"
+[[region]]
+name = "eu"
+edges = ["http://{}"]
+[[region]]
+name = "us"
+edges = ["http://{}"]
+[geo]
+default_region = "eu"
+[[upstream]]
+name = "none"
+endpoints = ["http://127.0.0.1:9"]
+[[listener]]
+name = "peer"
+address = "{}"
+kind = "peer"
+trusted_peers = ["127.0.0.0/8"]
+upstream = "none"
+[relay]
+{relay}
+[[relay.pool]]
+name = "p"
+listen = "{front}"
+servers = [{}]
+regions = ["{}"]
+{pool}
+"#,
+            self.peers[0],
+            self.peers[1],
+            self.peers[own],
+            addresses.join(", "),
+            names[1 - own],
+        );
+        let daemon = Daemon::start(None, names[own], &body)?;
+        Ok(RelayRegion { daemon, servers, front })
+    }
+}
+
+impl RelayRegion {
+    /// Where applications connect.
+    #[must_use]
+    pub fn front(&self) -> SocketAddr {
+        self.front
+    }
+
+    /// A client of the front.
+    ///
+    /// # Errors
+    /// When it does not accept.
+    pub fn client(&self) -> Result<Client> {
+        Client::connect(self.front)
+    }
+
+    /// `tidegate relay --json`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn report(&self) -> Result<String> {
+        self.daemon.tell(&["relay", "--json"])
+    }
+
+    /// A number of the one lane's books, or `pending`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer or there is no such number.
+    pub fn book(&self, word: &str) -> Result<u64> {
+        let report = self.report()?;
+        let found = report.split_once(&format!("\"{word}\":")).map(|(_, rest)| rest.trim_start());
+        let digits = found.with_context(|| format!("no {word} in {report}"))?;
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        digits[..end].parse().with_context(|| format!("{word} in {report}"))
+    }
+
+    /// Waits until nothing is pending, and checks that the books close.
+    ///
+    /// # Errors
+    /// When something stays pending, or the books do not close.
+    pub fn settle(&self) -> Result<()> {
+        wait_for("nothing pending", Duration::from_secs(60), || {
+            (self.book("pending").ok()? == 0).then_some(())
+        })?;
+        let settled = ["applied", "coalesced", "converted", "expired"];
+        let sum = settled.iter().map(|word| self.book(word)).sum::<Result<u64>>()?;
+        ensure!(self.book("captured")? == sum, "the books do not close: {}", self.report()?);
+        Ok(())
+    }
+}
