@@ -122,6 +122,8 @@ impl Session {
             );
             match next {
                 None if self.order.len() == 1 => return Ok(false),
+                // Another server's turn is next: this can only be a silent one's.
+                Some(next) if next.lane != lane => return Ok(false),
                 Some(next) if next.op == Op::MetaNoop && next.lane == lane && (ours || is_error(line)) => {
                     return Ok(false);
                 }

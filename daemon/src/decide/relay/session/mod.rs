@@ -114,7 +114,7 @@ impl Session {
             wants_auth,
             body: None,
             key: Vec::new(),
-            order: Order::new(lanes),
+            order: Order::new(),
             skip: 0,
             skip_drop: false,
             open: false,
@@ -281,26 +281,23 @@ impl Session {
     /// Puts a request into the order; its key, if any, was pushed before.
     fn enqueue(&mut self, mut pending: Pending, io: &mut impl Io) -> u64 {
         pending.lost = self.down[pending.lane].is_some();
-        if self.ring.is_some() && !pending.quiet && pending.op != Op::Silent {
+        if self.ring.is_some() && pending.op != Op::Silent {
             self.close_quiets(pending.lane, io);
         }
         self.order.push(pending)
     }
 
-    /// Ends the quiet requests on other servers with a no-op whose answer is dropped.
+    /// Ends the quiet requests on another server with a no-op whose answer is dropped.
     fn close_quiets(&mut self, but: usize, io: &mut impl Io) {
-        for lane in 0..self.down.len() {
-            if lane != but && self.order.quiets(lane) > 0 && self.down[lane].is_none() {
-                let binary = self.protocol == Protocol::Binary;
-                io.forward(lane, if binary { &request_binary::NOOP } else { b"mn\r\n" });
-                let op = if binary { Op::Binary(request_binary::OP_NOOP) } else { Op::MetaNoop };
-                self.order.push(Pending {
-                    dropped: true,
-                    opaque: request_binary::OWN_OPAQUE,
-                    ..Pending::new(op, lane)
-                });
-            }
-        }
+        let Some(lane) = self.order.unclosed().filter(|&lane| lane != but && self.down[lane].is_none())
+        else {
+            return;
+        };
+        let binary = self.protocol == Protocol::Binary;
+        io.forward(lane, if binary { &request_binary::NOOP } else { b"mn\r\n" });
+        let op = if binary { Op::Binary(request_binary::OP_NOOP) } else { Op::MetaNoop };
+        let opaque = request_binary::OWN_OPAQUE;
+        self.order.push(Pending { dropped: true, opaque, ..Pending::new(op, lane) });
     }
 
     /// A whole value was handed over: asks the fences, captures quiet ones, queues the delete behind a stale one.

@@ -128,12 +128,13 @@ pub(super) struct Order {
     keys: KeyQueue,
     /// Number of the head.
     base: u64,
-    quiets: Vec<u32>,
+    /// The server whose quiet requests nobody has closed.
+    unclosed: Option<usize>,
 }
 
 impl Order {
-    pub(super) fn new(lanes: usize) -> Self {
-        Self { queue: VecDeque::new(), keys: KeyQueue::default(), base: 0, quiets: vec![0; lanes] }
+    pub(super) fn new() -> Self {
+        Self { queue: VecDeque::new(), keys: KeyQueue::default(), base: 0, unclosed: None }
     }
 
     /// Appends a request and numbers it. Its keys are pushed by [`Self::push_key`] right before or after.
@@ -141,8 +142,8 @@ impl Order {
         if pending.op == Op::Silent && self.queue.back().is_some_and(|last| last.op == Op::Silent) {
             return self.base + self.queue.len() as u64 - 1;
         }
-        if pending.quiet {
-            self.quiets[pending.lane] += 1;
+        if pending.op != Op::Silent {
+            self.unclosed = pending.quiet.then_some(pending.lane);
         }
         self.queue.push_back(pending);
         self.base + self.queue.len() as u64 - 1
@@ -173,11 +174,8 @@ impl Order {
         while self.queue.front().is_some_and(|head| head.keys > 0) {
             self.pop_key();
         }
-        if let Some(head) = self.queue.pop_front() {
+        if self.queue.pop_front().is_some() {
             self.base += 1;
-            if head.quiet {
-                self.quiets[head.lane] -= 1;
-            }
         }
         if self.queue.is_empty() {
             self.keys.clear();
@@ -219,16 +217,13 @@ impl Order {
             self.pop_key();
         }
         if let Some(head) = self.queue.front_mut() {
-            if head.quiet {
-                self.quiets[head.lane] -= 1;
-            }
             *head = Pending::new(Op::Silent, head.lane);
         }
     }
 
-    /// Quiet requests of this server that nobody closed.
-    pub(super) fn quiets(&self, lane: usize) -> u32 {
-        self.quiets[lane]
+    /// The server whose quiet requests nobody has closed yet.
+    pub(super) fn unclosed(&self) -> Option<usize> {
+        self.unclosed
     }
 
     pub(super) fn lane_lost(&mut self, lane: usize) {
