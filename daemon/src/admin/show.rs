@@ -145,6 +145,7 @@ pub fn ceilings(view: &View) -> Vec<Ceiling> {
             home: here.home.map(|home| name(view, home)),
             observe: here.observe,
             ramp: here.ramp,
+            pressure: here.pressure,
             scheduled: here.scheduled,
             burst_ms: u64::try_from(file.burst.as_millis()).unwrap_or(u64::MAX),
             over: match file.over {

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::core::Core;
 use crate::decide::event::{Admin, Cause, What};
-use crate::decide::inforce::InForce;
 use crate::decide::overrides::{self, Caller, Changed, Order, Overrides};
 use crate::decide::verb::{ChangedWords, Done, Refusal, RefusalKind};
 
@@ -18,7 +17,7 @@ impl Core {
         let applied = self.overrides.apply(&order, now);
         let (next, changed) =
             applied.map_err(|refused| Refusal::new(RefusalKind::Invalid, refused.to_string()))?;
-        let in_force = InForce::at(&self.config, &next, &self.ramps, now);
+        let in_force = self.in_force_at(&self.config, &next, now);
         let prepared = self.prepare(in_force).await;
         let prepared = prepared
             .map_err(|error| Refusal::new(RefusalKind::Conflict, format!("nothing changed: {error}")))?;
@@ -51,7 +50,7 @@ impl Core {
             return;
         }
         let (next, changed) = self.overrides.expire(now);
-        let in_force = InForce::at(&self.config, &next, &self.ramps, now);
+        let in_force = self.in_force_at(&self.config, &next, now);
         let prepared = match self.prepare(in_force).await {
             Ok(prepared) => prepared,
             Err(error) => {

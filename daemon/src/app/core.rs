@@ -18,6 +18,7 @@ use crate::decide::event::{Event, What};
 use crate::decide::inforce::InForce;
 use crate::decide::overrides::Overrides;
 use crate::decide::policy::Policy;
+use crate::decide::pressure::Pressure;
 use crate::decide::ramps::Ramps;
 use crate::decide::rates::{Meter, Rates};
 use crate::decide::region::Regions;
@@ -52,11 +53,22 @@ pub(super) struct Core {
     pub(super) rates: Arc<Rates>,
     /// Failover as it was seen last, by whatever cause: its beginning starts ramps.
     pub(super) failover: Regions<bool>,
+    /// How far the NIC's connection rates are lowered.
+    pub(super) pressure: Pressure,
     /// The configuration before an unconfirmed reload, and when it comes back.
     pub(super) rollback: Option<super::reload::Rollback>,
 }
 
 impl Core {
+    /// Everything laid over each other at `now`, for a configuration and overrides that may not be in force yet.
+    pub(super) fn in_force_at(&self, config: &Config, overrides: &Overrides, now: Timestamp) -> InForce {
+        let mut in_force = InForce::at(config, overrides, &self.ramps, now);
+        if config.xdp.pressure {
+            self.pressure.lay_over(&mut in_force);
+        }
+        in_force
+    }
+
     /// Tells everyone who listens; nobody may.
     pub(super) fn tell(&self, now: Timestamp, what: What) {
         _ = self.events.send(Arc::new(Event { at: now, what }));

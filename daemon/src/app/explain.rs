@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use tidegate_common::verdict::Outcome;
 use tokio::sync::oneshot;
 
@@ -81,6 +82,8 @@ impl Core {
         let policy = self.policy.load();
         let live = self.proxy.live();
         let query = question.url.query().unwrap_or_default();
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+        let pin = self.proxy.pins().and_then(|pins| pins.read(&question.headers, now).region());
         let facts = RequestFacts {
             client: question.from.to_canonical(),
             method: &question.method,
@@ -89,7 +92,7 @@ impl Core {
             hops: 0,
             seen_here: false,
             redirected: query.split('&').any(|pair| pair.starts_with("tg_from=")),
-            pin: None,
+            pin,
         };
         let decision = route::route(&facts, &policy, &live);
         let name =

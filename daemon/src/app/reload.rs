@@ -11,7 +11,6 @@ use super::geo::{self, Records};
 use super::notify;
 use crate::config::{self, Config, LoadError, Loaded};
 use crate::decide::event::{Admin, Cause, What};
-use crate::decide::inforce::InForce;
 use crate::decide::overrides::Caller;
 use crate::decide::verb::{Refusal, RefusalKind, Reloaded};
 use crate::decide::view::GeoSummary;
@@ -85,7 +84,7 @@ impl Core {
 
     /// Puts a configuration into force and returns the one before.
     async fn take_over(&mut self, next: Next, now: Timestamp) -> Result<Next, Refusal> {
-        let in_force = InForce::at(&next.config, &self.overrides, &self.ramps, now);
+        let in_force = self.in_force_at(&next.config, &self.overrides, now);
         let (config, records) = (Arc::clone(&next.config), next.records.clone());
         let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
         let compiled =

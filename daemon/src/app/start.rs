@@ -22,6 +22,7 @@ use crate::decide::admission::Book;
 use crate::decide::event::{Event, RelayWhat, What};
 use crate::decide::inforce::InForce;
 use crate::decide::policy::Policy;
+use crate::decide::pressure::Pressure;
 use crate::decide::ramps::Ramps;
 use crate::decide::rates::{Meter, Rates};
 use crate::decide::view::ConfigSource;
@@ -129,6 +130,7 @@ async fn start(
         events,
         meter: Meter::default(),
         rates: Arc::new(Rates::default()),
+        pressure: Pressure::default(),
         rollback: None,
         config,
     })

@@ -8,7 +8,7 @@ use super::core::Core;
 use super::nic::NicPart;
 use super::ramp_file;
 use crate::decide::event::Cause;
-use crate::decide::inforce::InForce;
+use crate::decide::pressure;
 use crate::decide::ramps::Trigger;
 use crate::decide::rates::Totals;
 
@@ -30,7 +30,9 @@ impl Core {
     /// Once per second.
     pub(super) async fn sample(&mut self) {
         let nic = NicPart::report(self.nic.handle(), self.nic.failure()).await;
-        let totals = Totals::of(nic.as_ref(), Some(&self.proxy.report()));
+        let proxy = self.proxy.report();
+        self.pressure.step(pressure::seen(&proxy));
+        let totals = Totals::of(nic.as_ref(), Some(&proxy));
         self.meter.sample(self.steady_ms(), totals);
         self.rates = Arc::new(self.meter.rates());
         if (self.steady_ms() / 1_000).is_multiple_of(RAMPS_KEPT_EVERY_S) {
@@ -62,11 +64,12 @@ impl Core {
             let last = now.saturating_sub(jiff::SignedDuration::from_secs(2)).unwrap_or(now);
             settings.into_iter().any(|setting| setting.moves(last))
         };
-        ramps || schedules || moving()
+        let pressed = !self.pressure.is_idle() || self.in_force.ceilings.iter().any(|c| c.pressure < 1.0);
+        ramps || schedules || (self.config.xdp.pressure && pressed) || moving()
     }
 
     async fn follow_clock(&mut self, now: Timestamp) {
-        let in_force = InForce::at(&self.config, &self.overrides, &self.ramps, now);
+        let in_force = self.in_force_at(&self.config, &self.overrides, now);
         // Only now: the last step of a ramp is its end.
         self.ramps.tidy(&self.config.ceilings, now);
         if in_force == *self.in_force {

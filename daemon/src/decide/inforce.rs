@@ -42,6 +42,8 @@ pub struct CeilingInForce {
     pub by_operator: Vec<Measure>,
     /// Share of the ceiling by its ramp, 0 to 1; already in `limits`.
     pub ramp: f64,
+    /// Share of connections that the proxy's pressure leaves, 0 to 1; already in `limits` once laid over.
+    pub pressure: f64,
     /// A schedule's entry holds; already in `limits`.
     pub scheduled: bool,
     /// `concurrent_requests` is found by itself.
@@ -129,6 +131,7 @@ impl CeilingInForce {
             limits: limits.into_iter().filter_map(|(m, v)| v.map(|v| (m, v))).collect(),
             by_operator: Vec::new(),
             ramp: 1.0,
+            pressure: 1.0,
             scheduled: false,
             adaptive: ceiling.concurrent_requests == Some(Concurrency::Adaptive),
             observe: ceiling.observe,

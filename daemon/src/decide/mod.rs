@@ -13,6 +13,7 @@ pub mod nic;
 pub mod overrides;
 pub mod pin;
 pub mod policy;
+pub mod pressure;
 pub mod priority;
 pub mod proxy_protocol;
 pub mod ramps;

@@ -148,6 +148,9 @@ fn limit_line(ceiling: &Ceiling, limit: &Limit, paint: Paint) -> Vec<Cell> {
     if ceiling.ramp < 1.0 {
         by.push_str(&format!(", ramp {:.0}%", ceiling.ramp * 100.0));
     }
+    if ceiling.pressure < 1.0 && limit.measure == "connections_per_second" {
+        by.push_str(&format!(", pressure {:.0}%", ceiling.pressure * 100.0));
+    }
     if ceiling.observe {
         by.push_str(", observe");
     }

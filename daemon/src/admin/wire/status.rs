@@ -191,6 +191,8 @@ pub struct Ceiling {
     pub observe: bool,
     /// Share by its ramp, 0 to 1.
     pub ramp: f64,
+    /// Share of connections that the proxy's pressure leaves, 0 to 1.
+    pub pressure: f64,
     /// An entry of its schedule holds.
     pub scheduled: bool,
     /// How much unused allowance may be saved up, in milliseconds.
