@@ -166,6 +166,24 @@ fn detach_works_with_and_without_a_daemon() -> Result<()> {
 }
 
 #[test]
+fn a_daemon_without_interfaces_takes_away_what_an_earlier_one_left_but_not_anothers() -> Result<()> {
+    let Some(bench) =
+        bench("a_daemon_without_interfaces_takes_away_what_an_earlier_one_left_but_not_anothers")
+    else {
+        return Ok(());
+    };
+    let mut daemon = bench.start(30_000)?;
+    daemon.apply("on=e0 port=9")?;
+    let refused = tidegate::kernel::abandon(bench.instance()).expect_err("held by a daemon");
+    ensure!(refused.to_string().contains("another tidegate daemon holds"), "{refused}");
+    ensure!(bench.on_e0()?.contains("name tidegate"), "taken away from a daemon");
+    daemon.kill()?;
+    ensure!(tidegate::kernel::abandon(bench.instance())?.interfaces == ["e0"], "not taken away");
+    ensure!(tidegate::kernel::abandon(bench.instance())?.is_nothing(), "something was left");
+    Ok(())
+}
+
+#[test]
 fn addresses_that_come_and_go_are_told() -> Result<()> {
     let Some(bench) = bench("addresses_that_come_and_go_are_told") else { return Ok(()) };
     let mut daemon = bench.start(30_000)?;

@@ -31,7 +31,9 @@ impl NicPart {
         events: &broadcast::Sender<Arc<Event>>,
     ) -> Result<Self, RunError> {
         let mut part = Self { nic: None, addresses: None, rows: Vec::new(), failure: None };
-        if !config.xdp.interfaces.is_empty() {
+        if config.xdp.interfaces.is_empty() {
+            leave_none_behind(config.host.instance.clone()).await;
+        } else {
             part.start(config, events).await?;
         }
         Ok(part)
@@ -137,6 +139,21 @@ impl NicPart {
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.clone()
     }
+}
+
+/// Without interfaces the daemon must not leave a program of an earlier configuration where it was.
+async fn leave_none_behind(instance: String) {
+    let done = tokio::task::spawn_blocking(move || kernel::abandon(&instance)).await;
+    let failure = match done {
+        Ok(Ok(done)) if done.is_nothing() => return,
+        Ok(Ok(done)) => {
+            tracing::info!(interfaces = ?done.interfaces, "[xdp] interfaces is empty now: the NIC program was detached");
+            return;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(error = failure, "a NIC program of an earlier configuration may still be attached");
 }
 
 /// Waits until an address comes or goes; for ever where there is no NIC.

@@ -60,6 +60,20 @@ pub fn detach(instance: &str) -> Result<Detached, DetachError> {
     Ok(done)
 }
 
+/// As [`detach`], for a daemon that is to be on no interface: takes away what an earlier configuration left, but never what another
+/// daemon holds. What this process may not even see is nothing.
+///
+/// # Errors
+/// Another daemon of this instance, or as [`detach`].
+pub fn abandon(instance: &str) -> Result<Detached, DetachError> {
+    let pins = Pins::of(instance)?;
+    if !pins.folder().exists() {
+        return Ok(Detached::default());
+    }
+    let _claim = pins.claim()?;
+    detach(instance)
+}
+
 /// Removes the pinned maps of `pins`, and their folder.
 pub(crate) fn clear_maps(pins: &Pins, done: &mut Detached) -> Result<(), DetachError> {
     for name in pins.map_names()? {
