@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::core::Core;
 use super::error::RunError;
-use super::geo;
+use super::{geo, notify};
 use crate::decide::event::{Cause, CeilingMove, Failover, What};
 use crate::decide::inforce::InForce;
 use crate::decide::measure::Measure;
@@ -29,8 +29,10 @@ impl Core {
         }
         let (config, records) = (Arc::clone(&self.config), self.records.clone());
         let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
-        let compiled =
-            tokio::task::spawn_blocking(move || geo::compile(&config, &records, &allow, &deny)).await;
+        let compiled = notify::patiently(tokio::task::spawn_blocking(move || {
+            geo::compile(&config, &records, &allow, &deny)
+        }))
+        .await;
         let tables = compiled.map_err(|error| RunError::Runtime(std::io::Error::other(error)))??;
         Ok(Prepared { in_force, tables: Some(tables) })
     }

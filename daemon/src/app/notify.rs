@@ -1,5 +1,6 @@
 //! Tells systemd how it stands (sd_notify(3)); does nothing where nobody listens. Never waits.
 
+use std::future::Future;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -25,6 +26,24 @@ pub(super) fn stopping() {
 /// Still alive.
 pub(super) fn alive() {
     send(&[NotifyState::Watchdog]);
+}
+
+/// Longest work that is still no hang.
+const LONGEST_WORK: Duration = Duration::from_secs(120);
+
+/// Waits for work that may take longer than the watchdog's patience (reading and compiling large geo files), and says meanwhile that
+/// this is no hang; after [`LONGEST_WORK`] it no longer does.
+pub(super) async fn patiently<T>(work: impl Future<Output = T>) -> T {
+    let Some(interval) = watchdog_interval() else { return work.await };
+    let mut work = std::pin::pin!(work);
+    let until = tokio::time::Instant::now() + LONGEST_WORK;
+    loop {
+        match tokio::time::timeout(interval, work.as_mut()).await {
+            Ok(done) => return done,
+            Err(_) if tokio::time::Instant::now() < until => alive(),
+            Err(_) => return work.await,
+        }
+    }
 }
 
 /// How often systemd wants to hear [`alive`]: half of its patience.

@@ -87,8 +87,10 @@ impl Core {
         let in_force = self.in_force_at(&next.config, &self.overrides, now);
         let (config, records) = (Arc::clone(&next.config), next.records.clone());
         let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
-        let compiled =
-            tokio::task::spawn_blocking(move || geo::compile(&config, &records, &allow, &deny)).await;
+        let compiled = notify::patiently(tokio::task::spawn_blocking(move || {
+            geo::compile(&config, &records, &allow, &deny)
+        }))
+        .await;
         let faulty = |error: String| Refusal::new(RefusalKind::Faulty, format!("nothing changed: {error}"));
         let tables = compiled
             .map_err(|error| faulty(error.to_string()))?
@@ -170,7 +172,7 @@ async fn read(path: &Path, before: GeoSummary) -> Result<Next, Refusal> {
         let told = warnings.iter().map(ToString::to_string).chain(records.warnings.clone()).collect();
         Ok(Next { config: Arc::new(config), files, records, warnings: told })
     });
-    read.await.map_err(|error| Refusal::new(RefusalKind::Failed, error.to_string()))?
+    notify::patiently(read).await.map_err(|error| Refusal::new(RefusalKind::Failed, error.to_string()))?
 }
 
 fn faulty(error: LoadError) -> Refusal {
@@ -215,7 +217,8 @@ fn cannot_change(old: &Config, new: &Config) -> Option<&'static str> {
 /// What is read, and put in force by a restart only.
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let debug = |value: &dyn std::fmt::Debug| format!("{value:?}");
-    let parts: [(&str, String, String); 6] = [
+    let parts: [(&str, String, String); 7] = [
+        ("[log]", debug(&old.log), debug(&new.log)),
         ("[host].workers", debug(&old.host.workers), debug(&new.host.workers)),
         ("[[listener]]", debug(&old.listeners), debug(&new.listeners)),
         ("[identity]", debug(&old.identity), debug(&new.identity)),

@@ -4,7 +4,7 @@ use super::key::{Key, Presence, TableDoc};
 use super::{document, read};
 
 /// Every table, in the order of the reference.
-pub const TABLES: [TableDoc; 26] = [
+pub const TABLES: [TableDoc; 28] = [
     table("[host]", "This host.", read::host::KEYS),
     table("[[region]]", "Places with a full copy of the service.", read::region::KEYS),
     table(
@@ -60,6 +60,8 @@ pub const TABLES: [TableDoc; 26] = [
     table("[xdp]", "The NIC.", read::xdp::KEYS),
     table("[relay]", "Cache invalidation relay.", read::relay::KEYS),
     table("[relay] spool", "Where invalidations wait.", read::relay::SPOOL),
+    table("[relay.nats]", "For `transport = \"nats\"`.", read::relay::NATS),
+    table("[relay.sqs]", "For `transport = \"sqs\"`.", read::relay::SQS),
     table("[[relay.pool]]", "A memcached pool whose keys other regions must forget.", read::relay::POOL),
     table("[admin]", "Operators.", read::admin::KEYS),
     table("[log]", "Logs.", read::log::KEYS),
@@ -95,7 +97,7 @@ endpoints = [\"http://127.0.0.1:8081\"]
 
 `tidegate reload` (or SIGHUP) puts a changed file into force as a whole, or changes nothing. The list of regions and their order,
 `[host]`'s region, instance and state_dir, and a listener's upstream can't change by a reload, which then is refused and says so;
-`[[listener]]`, `[identity]`, `[relay]`, `workers` and `[admin]`'s addresses are taken in by a restart, and the reload's answer names them.
+`[[listener]]`, `[identity]`, `[relay]`, `[log]`, `workers` and `[admin]`'s addresses are taken in by a restart, and the reload's answer names them.
 
 This page is made from the reader's own descriptions; a test fails when it differs.
 ";
@@ -112,20 +114,8 @@ pub fn markdown() -> String {
         for key in table.keys {
             text.push_str(&line(key));
         }
-        match table.header {
-            "[relay] spool" => {
-                text.push_str(&extra("[relay.nats]", "For `transport = \"nats\"`.", read::relay::NATS));
-                text.push_str(&extra("[relay.sqs]", "For `transport = \"sqs\"`.", read::relay::SQS));
-            }
-            _ => {}
-        }
     }
     text
-}
-
-fn extra(header: &str, about: &str, keys: &[Key]) -> String {
-    let lines: String = keys.iter().map(line).collect();
-    format!("\n## `{header}`\n\n{about}\n\n| key | default | allowed | meaning |\n|---|---|---|---|\n{lines}")
 }
 
 fn line(key: &Key) -> String {
