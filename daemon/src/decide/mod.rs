@@ -29,3 +29,6 @@ pub mod target;
 pub mod verb;
 pub mod view;
 pub mod watch;
+
+#[cfg(test)]
+mod sim;
