@@ -4,22 +4,18 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, Write as _};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::Ebpf;
-use aya::maps::ProgramArray;
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use tidegate::config::types::Over;
 use tidegate::decide::nic::{LimitRow, Limits};
 use tidegate_common::names::{BARE, PROGRAM};
 use tidegate_tests::packets::build::{ACK, Frame, VLAN};
-use tidegate_tests::program::object;
 
 use crate::filter::Filter;
 use crate::load::load;
+use crate::shuffle::Shuffle;
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
@@ -127,15 +123,7 @@ fn shuffled(
     target: &str,
     frame: Vec<u8>,
 ) -> Result<Case> {
-    let path: PathBuf = object().context("no kernel program")?.with_file_name("tidegate-xdp-shuffle.o");
-    let mut ebpf = Ebpf::load_file(&path).with_context(|| format!("loading {}", path.display()))?;
-    {
-        let borrowed = program.borrow();
-        let mut map = ProgramArray::try_from(ebpf.map_mut("TARGET").context("no map TARGET")?)?;
-        map.set(0, borrowed.xdp(target)?.fd()?, 0)?;
-    }
-    let shuffle: &mut Xdp = ebpf.program_mut(entry).context("no such program")?.try_into()?;
-    shuffle.load()?;
+    let shuffle = Shuffle::load(entry, &program.borrow(), target)?;
     // The jump table is emptied when the program that is jumped to is closed.
     let keep = Rc::clone(program);
     Ok(Case {
@@ -143,11 +131,9 @@ fn shuffled(
         floor: floor.to_owned(),
         measure: Box::new(move |repeat| {
             let _keep = &keep;
-            let shuffle: &Xdp = ebpf.program(entry).context("no such program")?.try_into()?;
-            let options = TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::default() };
-            let result = shuffle.test_run(options)?;
-            ensure!(matches!(result.return_value, DROP | PASS), "action {}", result.return_value);
-            Ok(result.duration.as_secs_f64() * 1e9)
+            let (found, time) = shuffle.run(&frame, repeat)?;
+            ensure!(matches!(found, DROP | PASS), "action {found}");
+            Ok(time)
         }),
     })
 }

@@ -9,8 +9,8 @@ use super::{Scale, probe};
 const NOTES: &str = "\
 Six ceilings at once, each of a region of its own, from 10 to 1,000,000 packets per second with the default burst of 100 ms, are offered
 as many packets as `BPF_PROG_TEST_RUN` makes (millions per second and CPU). A value is what was admitted in proportion to the ceiling:
-over the whole run of ten seconds, and in the fullest and the emptiest of all seconds that begin at a tenth. The first second is
-left out: it begins with a full bucket and so admits the burst besides. *One hot* means that the other CPU offers a burst every 20 ms.
+over the whole run of ten seconds, and in the fullest and the emptiest of all seconds that begin at a tenth. The first seconds are
+left out: they begin with full buckets and so admit the burst besides. *One hot* means that the other CPU offers 64 packets every 20 ms.
 A second may differ by the burst (0.1) and by one packet: at 10 per second that is a tenth as well. Promised: within 0.02 and the burst
 in any second, within 0.005 in ten.";
 
