@@ -11,7 +11,11 @@ Mean time of one run of the program by `BPF_PROG_TEST_RUN`, a million runs a rou
 floor, a program that does nothing, run in the same rounds: what a packet costs is the difference. *Hot* repeats one frame; *random*
 gives each run another source (its floor does so too), so that every look into the tables misses the caches. xdp-filter is Debian's,
 with one address on its list, loaded as its own tool does; `all features` is the program that it loads when nothing is left out.
-The tables are compiled and loaded off to the side; the swap itself is one system call.";
+The tables are compiled and loaded off to the side; the swap itself is one system call.
+Random sources among a million prefixes touch 20 MB of tables: nearly each look misses the caches and the TLB, and what that costs is the
+machine's memory latency at that moment (on a virtual machine that others load as well, about as much as a random read of a plain array of
+that size in user space). With few prefixes the tables are small and stay in the cache. A ceiling adds a call into a function that the
+verifier proves once; it does not read the clock for each packet.";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {
