@@ -3,12 +3,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, binary};
 use crate::process::{Process, wait_for};
 use crate::scratch::Folder;
 
@@ -163,9 +164,10 @@ pub struct RelayRegion {
 }
 
 /// The addresses of two regions, `eu` and `us`, before anything runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Places {
     peers: [SocketAddr; 2],
+    binary: PathBuf,
 }
 
 impl Places {
@@ -174,7 +176,15 @@ impl Places {
     /// # Errors
     /// When there are none.
     pub fn pick() -> Result<Self> {
-        Ok(Self { peers: [free_address()?, free_address()?] })
+        Self::pick_for(binary()?)
+    }
+
+    /// The same for a binary of one's own.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn pick_for(binary: PathBuf) -> Result<Self> {
+        Ok(Self { peers: [free_address()?, free_address()?], binary })
     }
 
     /// Starts one region, `own` 0 or 1, over so many servers; `pool` are further lines of `[[relay.pool]]`, `relay` of `[relay]`.
@@ -220,7 +230,8 @@ regions = ["{}"]
             addresses.join(", "),
             names[1 - own],
         );
-        let daemon = Daemon::start(None, names[own], &body)?;
+        let mut daemon = Daemon::prepare_from(self.binary.clone(), None, names[own], &body)?;
+        daemon.run()?;
         Ok(RelayRegion { daemon, servers, front })
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod machine;
 mod nic;
 pub(crate) mod plot;
 mod probe;
+mod relay;
 pub(crate) mod report;
 pub(crate) mod rounds;
 
@@ -45,7 +46,7 @@ impl Scale {
 type Bench = (&'static str, fn(Scale) -> Result<Report>);
 
 /// All benches there are. Each lives in a file of its name beside this one.
-const BENCHES: &[Bench] = &[("nic", nic::run), ("ceiling", ceiling::run)];
+const BENCHES: &[Bench] = &[("nic", nic::run), ("ceiling", ceiling::run), ("relay", relay::run)];
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn run(options: &Options) -> Result<()> {
