@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tidegate_tests::lab::{CLIENT, FAR, HOST, OTHER, eventually};
-use tidegate_tests::nic_daemon::Bench;
+use tidegate_tests::nic_daemon::{Bench, NicDaemon};
 use tidegate_tests::traffic::{Stream, Tally};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_tidegate-nic-daemon");
@@ -39,6 +39,30 @@ fn a_killed_daemon_leaves_enforcement_and_its_counters() -> Result<()> {
     ensure!(report.of("denied") == 30 && report.word("adopted") == "true", "{report:?}");
     ensure!(report.word("on.e0").contains("adopted:_true"), "{report:?}");
     ensure!(inbox.recv(&mut [0; 8]).is_err(), "a denied datagram arrived");
+    Ok(())
+}
+
+#[test]
+fn counters_never_pass_from_one_region_to_another() -> Result<()> {
+    let Some(bench) = bench("counters_never_pass_from_one_region_to_another") else { return Ok(()) };
+    let inbox = bench.lab.listen()?;
+    let target = SocketAddr::new(HOST.into(), inbox.local_addr()?.port());
+    let words = format!("on=e0 port={} home=2,203.0.113.0/24", target.port());
+    let mut daemon = bench.start(30_000)?;
+    daemon.apply(&format!("{words} region=eu region=us"))?;
+    let other = bench.lab.sender(OTHER)?;
+    (0..7).try_for_each(|_| other.send_to(b"x", target).map(drop))?;
+    let of_second = |daemon: &mut NicDaemon| -> Result<u64> {
+        Ok(daemon.report()?.packets.get(&("within".to_owned(), 2)).copied().unwrap_or(0))
+    };
+    ensure!(of_second(&mut daemon)? == 7, "{:?}", daemon.report()?);
+    // A region more at the end changes nothing for those before it.
+    daemon.apply(&format!("{words} region=eu region=us region=ap"))?;
+    ensure!(of_second(&mut daemon)? == 7, "lost: {:?}", daemon.report()?);
+    daemon.kill()?;
+    let mut daemon = bench.start(30_000)?;
+    daemon.apply(&format!("{words} region=eu region=ap region=us"))?;
+    ensure!(of_second(&mut daemon)? == 0, "us' packets are ap's now: {:?}", daemon.report()?);
     Ok(())
 }
 
