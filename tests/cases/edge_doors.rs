@@ -93,7 +93,7 @@ fn a_slow_answer_is_504_but_a_slow_upload_is_not() -> Result<()> {
     let mut upload = Connection::open(EU, address)?;
     upload.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")?;
     for byte in "0123456789".chars() {
-        // Longer in all than `response_timeout`, with no pause that long: what the case is about.
+        // tidy: sleep because the upload must last longer than `response_timeout` in all, with no pause that long.
         std::thread::sleep(Duration::from_millis(150));
         upload.send(byte.to_string())?;
     }

@@ -25,6 +25,7 @@ use crate::decide::policy::Policy;
 use crate::decide::pressure::Pressure;
 use crate::decide::ramps::Ramps;
 use crate::decide::rates::{Meter, Rates};
+use crate::decide::sources::SourceTables;
 use crate::decide::view::ConfigSource;
 use crate::proxy::{Proxy, ProxySetup};
 
@@ -82,9 +83,7 @@ async fn start(
     let in_force = InForce::at(&config, &overrides, &ramps, now);
     let (tables, compile_ms) = geo::compile(&config, &records, &in_force.allow, &in_force.deny)?;
     let mut book = Book::default();
-    let homes = Arc::clone(&tables) as Arc<dyn crate::decide::home::Homes>;
-    let policy = Policy::compile(&config, &in_force, homes, &mut book, 1)?;
-    let policy = Arc::new(ArcSwap::from_pointee(policy));
+    let policy = first_policy(&config, &in_force, &tables, &mut book)?;
     let (events, _) = broadcast::channel(EVENTS);
     let mut nic = NicPart::open(&config, &events).await?;
     if let Some(report) = nic.apply(&config, &in_force, &tables).await?
@@ -100,11 +99,8 @@ async fn start(
     };
     let proxy = Arc::new(Proxy::start(setup)?);
     let relay = RelayPart::start(&config, &proxy, &events)?;
-    let admin = Arc::new(Admin {
-        desk,
-        events: events.clone(),
-        write_group: std::sync::Mutex::new(config.admin.write_group.clone()),
-    });
+    let write_group = std::sync::Mutex::new(config.admin.write_group.clone());
+    let admin = Arc::new(Admin { desk, events: events.clone(), write_group });
     Ok(Core {
         path: path.to_owned(),
         source: ConfigSource { files, generation: 1, loaded: now, last_reload: None },
@@ -134,6 +130,17 @@ async fn start(
         rollback: None,
         config,
     })
+}
+
+/// What the proxy goes by until something changes.
+fn first_policy(
+    config: &Arc<Config>,
+    in_force: &InForce,
+    tables: &Arc<SourceTables>,
+    book: &mut Book,
+) -> Result<Arc<ArcSwap<Policy>>, RunError> {
+    let homes = Arc::clone(tables) as Arc<dyn crate::decide::home::Homes>;
+    Ok(Arc::new(ArcSwap::from_pointee(Policy::compile(config, in_force, homes, book, 1)?)))
 }
 
 /// Opens the admin socket and the metrics address.

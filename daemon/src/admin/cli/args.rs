@@ -221,7 +221,7 @@ pub struct Explain {
     /// The client's address.
     #[arg(long, value_name = "ADDR")]
     pub from: IpAddr,
-    /// Destination port of the packet; the first of [xdp].ports where left out.
+    /// Destination port of the packet; the first of `[xdp].ports` where left out.
     #[arg(long, value_name = "N", conflicts_with = "url")]
     pub port: Option<u16>,
     /// Protocol of the packet; a TCP packet is a SYN.
