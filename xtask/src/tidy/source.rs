@@ -5,6 +5,8 @@ use super::Fault;
 
 const MOST_LINES: usize = 600;
 const MOST_FUNCTION_LINES: usize = 70;
+/// Folders that only tests see although their names don't say so.
+const TEST_FOLDERS: [&str; 1] = ["daemon/src/decide/sim/"];
 /// A reason on the line of a sleep, or above it, for the rare case that time itself is tested.
 const SLEEP_REASON: &str = "tidy: sleep because";
 
@@ -23,6 +25,7 @@ impl<'a> Source<'a> {
     pub(super) fn new(path: &'a str, contents: &'a str) -> Self {
         let lines: Vec<_> = contents.lines().collect();
         let whole = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs");
+        let whole = whole || TEST_FOLDERS.iter().any(|folder| path.starts_with(folder));
         let mark = lines.iter().position(|line| *line == "#[cfg(test)]" && !whole);
         let tests_from = if whole { 0 } else { mark.unwrap_or(lines.len()) };
         Self { path, lines, tests_from }
