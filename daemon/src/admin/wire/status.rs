@@ -191,7 +191,8 @@ pub struct Ceiling {
     pub observe: bool,
     /// Share by its ramp, 0 to 1.
     pub ramp: f64,
-    /// Share of connections that the proxy's pressure leaves, 0 to 1.
+    /// Share of connections that the proxy's pressure leaves, 0 to 1; daemons before this key had none.
+    #[serde(default = "whole")]
     pub pressure: f64,
     /// An entry of its schedule holds.
     pub scheduled: bool,
@@ -201,6 +202,11 @@ pub struct Ceiling {
     pub over: String,
     /// Its limits.
     pub limits: Vec<Limit>,
+}
+
+/// Nothing is taken away.
+fn whole() -> f64 {
+    1.0
 }
 
 /// One limit of a ceiling.
