@@ -105,9 +105,9 @@ pub(crate) async fn local(
     };
     client.listener.budget.deposit(upstream.spec.retries.budget);
     let wants = journey.present.wants;
-    let Journey { head, body, upgrade, active, .. } = journey;
+    let Journey { head, body, upgrade, extended, active, .. } = journey;
     match trip.send(Request::from_parts(head, body)).await {
-        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade, active)),
+        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active)),
         Err(NotCarried::NoneLeft(_, reason) | NotCarried::Failed(reason)) => Err((reason, wants, active)),
     }
 }
@@ -134,15 +134,15 @@ pub(crate) async fn isthmus(
         budget: &client.listener.budget,
         need: need(&journey),
     };
-    let Journey { head, body, present, upgrade, active } = journey;
+    let Journey { head, body, present, upgrade, extended, active } = journey;
     match trip.send(Request::from_parts(head, body)).await {
-        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade, active)),
+        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active)),
         Err(NotCarried::Failed(reason)) => Err(NotHome::Failed(reason, present.wants, active)),
         Err(NotCarried::NoneLeft(request, _)) => {
             let (mut head, body) = request.into_parts();
             head.headers.remove(HOPS);
             head.headers.remove(CLIENT);
-            Err(NotHome::NoEdge(Box::new((Journey { head, body, present, upgrade, active }, plan))))
+            Err(NotHome::NoEdge(Box::new((Journey { head, body, present, upgrade, extended, active }, plan))))
         }
     }
 }
@@ -378,7 +378,7 @@ fn outcome(response: &Response<Incoming>, took: Duration) -> Outcome {
 fn hand_back(
     arrived: Arrived,
     plan: Plan,
-    upgrade: Option<hyper::upgrade::OnUpgrade>,
+    upgrade: Option<(hyper::upgrade::OnUpgrade, bool)>,
     active: Active,
 ) -> Response<ResponseBody> {
     let Arrived { mut response, took, lease, in_flight } = arrived;

@@ -104,7 +104,7 @@ where
 async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
     client.pace.multiplex();
     let mut builder = http2::Builder::new(OnThisThread);
-    builder.timer(TokioTimer::new()).max_concurrent_streams(MOST_STREAMS);
+    builder.timer(TokioTimer::new()).enable_connect_protocol().max_concurrent_streams(MOST_STREAMS);
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
     builder.keep_alive_interval(Some(limits.body_idle_timeout)).keep_alive_timeout(limits.header_timeout);
     let handler = Rc::clone(&client);

@@ -30,6 +30,8 @@ pub(crate) struct Arrival {
     pub(crate) redirected: bool,
     /// The session's pin.
     pub(crate) pin: Pin,
+    /// It came over the isthmus.
+    pub(crate) foreign: bool,
     /// The client speaks TLS, to us or to whoever is believed.
     pub(crate) secure: bool,
 }
@@ -75,6 +77,7 @@ pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arr
         seen_here: present.via && names(&head.headers, &from.worker.shared.pseudonym),
         redirected: head.uri.query().is_some_and(target::is_marked),
         pin: if present.cookie { pins::read(from, &head.headers) } else { Pin::Absent },
+        foreign: peer,
         secure: from.tls || believed && headers::forwarded_https(&head.headers, present),
     })
 }
@@ -82,6 +85,9 @@ pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arr
 fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reason> {
     if from.listener.spec.kind == ListenerKind::Peer && !from.trusted {
         return Err(Reason::UntrustedPeer);
+    }
+    if head.headers.len() > from.listener.spec.limits.headers {
+        return Err(Reason::HeadTooLarge);
     }
     if head.method == Method::CONNECT {
         return Err(Reason::NotImplemented);

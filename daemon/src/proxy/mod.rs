@@ -130,7 +130,7 @@ impl Proxy {
             pins,
             relay,
             events,
-            pseudonym: pseudonym(&config),
+            pseudonym: pseudonym(&config, &addresses),
             access: config.log.access,
             draining: false.into(),
         });
@@ -317,11 +317,10 @@ fn share(socket: TcpListener, workers: usize) -> std::io::Result<Vec<TcpListener
 }
 
 /// This edge in `Via`: the region, and what tells it apart from the region's other edges.
-fn pseudonym(config: &Config) -> String {
+fn pseudonym(config: &Config, addresses: &[(String, SocketAddr)]) -> String {
     let region = config.regions.get(config.host.region).map_or("tidegate", |region| region.name.as_str());
     let node = rustix::system::uname();
-    let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
-    let parts = (node.nodename().to_bytes(), &config.host.instance, listeners);
+    let parts = (node.nodename().to_bytes(), &config.host.instance, addresses);
     let number = BuildHasherDefault::<DefaultHasher>::default().hash_one(parts);
     format!("tidegate-{region}-{:08x}", number >> 32)
 }

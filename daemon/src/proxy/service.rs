@@ -18,6 +18,7 @@ use super::pins;
 use super::relay;
 use super::respond;
 use super::tell::{self, Outcome, Told};
+use super::tunnel;
 use crate::config::types::Class;
 use crate::decide::admission::{Asking, Permit, Tick};
 use crate::decide::home::List;
@@ -37,6 +38,8 @@ pub(crate) struct Journey {
     pub(crate) body: RequestBody,
     pub(crate) present: Present,
     pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    /// The upgrade was asked for by HTTP/2's extended CONNECT.
+    pub(crate) extended: bool,
     pub(crate) active: Active,
 }
 
@@ -57,7 +60,7 @@ pub(crate) async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let began = clock::now();
     let active = Active::new(&client.pace);
-    let present = Present::scan(request.headers());
+    let mut present = Present::scan(request.headers());
     let upgrade = present.upgrade.then(|| hyper::upgrade::on(&mut request));
     let upgrade = match upgrade {
         Some(upgrade) if relay::is_asked(&client, request.headers()) => {
@@ -65,13 +68,17 @@ pub(crate) async fn handle(
         }
         upgrade => upgrade,
     };
+    let extended =
+        upgrade.is_none().then(|| tunnel::extended_connect(&mut request, &client.worker.dice)).flatten();
+    let (extended, upgrade) = (extended.is_some(), upgrade.or(extended));
+    present.hop_by_hop |= extended;
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
-    let journey = Journey { head, body, present, upgrade, active };
+    let journey = Journey { head, body, present, upgrade, extended, active };
     if journey.head.uri.path() == HEALTH_PATH {
         return Ok(health(&client, journey.active));
     }
-    let mut response = match facts::read(&client, &journey.head, &present) {
+    let response = match facts::read(&client, &journey.head, &present) {
         Ok(arrival) => travel(&client, journey, arrival, began).await,
         Err(reason) => {
             let home = client.worker.with_policy(|policy, _| policy.own);
@@ -79,14 +86,7 @@ pub(crate) async fn handle(
             refuse(&client, journey, home, reason, told)
         }
     };
-    if client.worker.draining.get() && journey_is_http1(&response) {
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-    }
     Ok(response)
-}
-
-fn journey_is_http1(response: &Response<ResponseBody>) -> bool {
-    response.version() != http::Version::HTTP_2 && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn health(client: &Client, active: Active) -> Response<ResponseBody> {
@@ -154,7 +154,7 @@ fn admit(
 ) -> Result<Permit, (Reason, RegionId)> {
     let user =
         if policy.priorities.is_empty() { 0.0 } else { priority::place(tell::hash_of(arrival.client)) };
-    let asking = Asking { class, user, always: decision.list == List::Allow };
+    let asking = Asking { class, user, foreign: arrival.foreign, always: decision.list == List::Allow };
     match policy.ceilings[decision.home].admit(asking, now) {
         Ok(admitted) => {
             if let Some(observed) = admitted.observed {

@@ -1,11 +1,15 @@
 //! Bytes both ways after an upgrade (WebSocket and others). Never looks at them.
 
-use http::{Response, StatusCode, Version};
+use base64::Engine as _;
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::ResponseBody;
+use super::clock::Dice;
 use super::headers;
 use super::meter::Active;
 use super::pool::Lease;
@@ -25,20 +29,42 @@ pub(crate) struct Ends {
 /// Passes `101 Switching Protocols` on and joins both streams. An upstream that switches unasked is answered for with 502.
 pub(crate) fn open(
     mut upstream: Response<Incoming>,
-    client: Option<OnUpgrade>,
+    client: Option<(OnUpgrade, bool)>,
     ends: Ends,
 ) -> Response<ResponseBody> {
-    let Some(client) = client else { return unasked(ends.active) };
+    let Some((client, extended)) = client else { return unasked(ends.active) };
     let protocol = headers::upgrade(upstream.headers());
     let far = hyper::upgrade::on(&mut upstream);
     headers::strip_hop_by_hop_response(upstream.headers_mut());
-    if let Some(protocol) = protocol {
+    if extended {
+        *upstream.status_mut() = StatusCode::OK;
+        upstream.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+    } else if let Some(protocol) = protocol {
         headers::set_upgrade(upstream.headers_mut(), protocol);
     }
     tokio::task::spawn_local(join(client, far, ends));
     let (mut head, _) = upstream.into_parts();
     head.version = Version::HTTP_11;
     Response::from_parts(head, ResponseBody::Own { text: None, active: None })
+}
+
+/// HTTP/2's extended CONNECT (RFC 8441) as the HTTP/1.1 upgrade that it stands for; `None` for any other request.
+pub(crate) fn extended_connect(request: &mut Request<Incoming>, dice: &Dice) -> Option<OnUpgrade> {
+    if request.method() != Method::CONNECT {
+        return None;
+    }
+    let protocol = request.extensions().get::<Protocol>()?.as_str().to_owned();
+    let protocol = HeaderValue::try_from(protocol).ok()?;
+    let upgrade = hyper::upgrade::on(&mut *request);
+    *request.method_mut() = Method::GET;
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&dice.roll().to_ne_bytes());
+    nonce[8..].copy_from_slice(&dice.roll().to_ne_bytes());
+    let key = HeaderValue::try_from(base64::engine::general_purpose::STANDARD.encode(nonce)).ok()?;
+    let fields = request.headers_mut();
+    fields.insert(SEC_WEBSOCKET_KEY, key);
+    headers::set_upgrade(fields, protocol);
+    Some(upgrade)
 }
 
 async fn join(client: OnUpgrade, far: OnUpgrade, ends: Ends) {
@@ -54,7 +80,7 @@ async fn join(client: OnUpgrade, far: OnUpgrade, ends: Ends) {
 fn unasked(active: Active) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::own(bytes::Bytes::new(), active));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
-    let reason = http::HeaderValue::from_static(Reason::UpstreamReset.name());
+    let reason = HeaderValue::from_static(Reason::UpstreamReset.name());
     response.headers_mut().insert(headers::REASON, reason);
     response
 }

@@ -2,7 +2,11 @@
 //! Never compares numbers of different runs: each row's baseline was measured in rounds interleaved with it.
 
 mod ceiling;
+mod contender;
 mod document;
+mod goodput;
+mod http;
+mod load;
 pub(crate) mod machine;
 mod nic;
 pub(crate) mod plot;
@@ -46,7 +50,13 @@ impl Scale {
 type Bench = (&'static str, fn(Scale) -> Result<Report>);
 
 /// All benches there are. Each lives in a file of its name beside this one.
-const BENCHES: &[Bench] = &[("nic", nic::run), ("ceiling", ceiling::run), ("relay", relay::run)];
+const BENCHES: &[Bench] = &[
+    ("nic", nic::run),
+    ("ceiling", ceiling::run),
+    ("http", http::run),
+    ("goodput", goodput::run),
+    ("relay", relay::run),
+];
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn run(options: &Options) -> Result<()> {

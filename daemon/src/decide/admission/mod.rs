@@ -63,6 +63,11 @@ pub struct Applied {
     pub by_class: bool,
 }
 
+/// A bucket of fewer requests is always nearly empty or nearly full: its fill says nothing.
+const DEEP: u64 = 32;
+/// Share of the saved-up allowance that foreign traffic may use.
+const FOREIGN_BURST: f64 = 0.5;
+
 /// Who asks for admission.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking {
@@ -70,6 +75,8 @@ pub struct Asking {
     pub class: Class,
     /// Place of its user between 0 and 1 ([`super::priority::place`]): the same users go first for a while, not everyone now and then.
     pub user: f64,
+    /// It came over the isthmus: it may not take what home users need.
+    pub foreign: bool,
     /// On the allow list: counted, never refused.
     pub always: bool,
 }
@@ -191,7 +198,18 @@ impl Applied {
         if !ceiling.rate.has(now) {
             return Some(Reason::RequestsPerSecond);
         }
+        if asking.foreign && self.is_for_home_users(now) {
+            return Some(Reason::ForeignShare);
+        }
         (self.by_class && self.gives_way(asking, now)).then_some(Reason::Priority)
+    }
+
+    /// Whether what is left of the ceiling is kept for users who came here by themselves. Foreign traffic alone still gets the whole ceiling:
+    /// its allowance comes back at the ceiling's rate, only less of it may be saved up.
+    fn is_for_home_users(&self, now: Tick) -> bool {
+        let Ceiling { rate, slots, .. } = &*self.ceiling;
+        let spent = rate.depth() >= DEEP && rate.fill(now) > FOREIGN_BURST;
+        spent || slots.limit().is_some_and(|limit| limit >= 16 && slots.used() >= limit - limit / 8)
     }
 
     /// Whether a request of this class and user gives way to more important ones.

@@ -126,6 +126,15 @@ impl Rate {
             cost => Some(1e9 * f64::from(1_u32 << FRACTION) / cost as f64),
         }
     }
+
+    /// How many requests the saved-up allowance is worth, at least one.
+    #[must_use]
+    pub fn depth(&self) -> u64 {
+        match self.cost.load(Relaxed) {
+            UNLIMITED | CLOSED => 1,
+            cost => (self.burst.load(Relaxed) / cost).max(1),
+        }
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 
-const ASKING: Asking = Asking { class: Class::Degraded, user: 0.5, always: false };
+const ASKING: Asking = Asking { class: Class::Degraded, user: 0.5, foreign: false, always: false };
 
 fn ceiling(name: &str, rate: Option<f64>, slots: Option<u64>) -> Arc<Ceiling> {
     let ceiling = Ceiling::unlimited(name);
@@ -82,7 +82,7 @@ fn bulk_gives_way_before_degraded_and_critical_holds() {
     let applying = Applying::new(vec![Applied { by_class: true, ..applied(&shared) }]);
     let now = Tick(10_000_000_000);
     let mut admitted = |class| {
-        let asking = Asking { class, user: 0.3, always: false };
+        let asking = Asking { class, user: 0.3, foreign: false, always: false };
         (0..200).take_while(|_| applying.admit(asking, now).is_ok()).count()
     };
     let counts = [Class::Bulk, Class::BestEffort, Class::Degraded, Class::Critical].map(&mut admitted);
@@ -107,4 +107,27 @@ fn threads_together_admit_what_one_would() {
     });
     assert_eq!(admitted, 1_000);
     assert_eq!(shared.slots.used(), 0);
+}
+
+#[test]
+fn foreign_traffic_gets_what_home_users_leave() {
+    let shared = ceiling("everyone", Some(1_000.0), None);
+    let applying = Applying::new(vec![applied(&shared)]);
+    let foreign = Asking { foreign: true, ..ASKING };
+    let admitted = |asking, from_ms: u64, per_ms: u64| {
+        let offered = (0..1_000 * per_ms)
+            .map(|at| Tick(10_000_000_000 + from_ms * 1_000_000 + at * 1_000_000 / per_ms));
+        offered.filter(|now| applying.admit(asking, *now).is_ok()).count()
+    };
+    let alone = admitted(foreign, 0, 4);
+    assert!((1_490..=1_510).contains(&alone), "half the burst and the whole rate: {alone}");
+    // Both at once, home users below the ceiling: none of them is refused.
+    let (mut home, mut others) = (0, 0);
+    for at in 0..4_000_u64 {
+        let now = Tick(12_000_000_000 + at * 250_000);
+        others += usize::from(applying.admit(foreign, now).is_ok());
+        home += usize::from(at % 5 != 0 || applying.admit(ASKING, now).is_ok());
+    }
+    assert_eq!(home, 4_000);
+    assert!(others < 900, "{others}");
 }

@@ -101,7 +101,7 @@ impl Site {
                 })
                 .unwrap_or(3);
             let user = self.chance.next() % self.users;
-            let asking = Asking { class: CLASSES[at], user: place(user), always: false };
+            let asking = Asking { class: CLASSES[at], user: place(user), foreign: false, always: false };
             let admitted = self.applying.admit(asking, Tick(self.now_ns)).is_ok();
             came[at].offered += 1.0;
             came[at].admitted += f64::from(u8::from(admitted));

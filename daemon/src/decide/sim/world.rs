@@ -332,7 +332,8 @@ impl World {
             std::net::IpAddr::V6(_) => 0,
         }));
         let applying = policy.ceilings[decision.home].clone();
-        let admitted = applying.admit(Asking { class, user, always: false }, Tick(self.now_ns));
+        let admitted =
+            applying.admit(Asking { class, user, foreign: facts.hops > 0, always: false }, Tick(self.now_ns));
         let permit = admitted.map_err(|refused| refused.reason)?.permit;
         for applied in applying.list() {
             let ceiling = &applied.ceiling;
