@@ -75,7 +75,7 @@ pub(crate) async fn accept(inbound: Arc<Inbound>, mut streams: mpsc::Receiver<Re
 }
 
 impl Inbound {
-    async fn serve(&self, stream: RelayStream) -> io::Result<()> {
+    pub(super) async fn serve(&self, stream: RelayStream) -> io::Result<()> {
         let (reader, write, says) = greet(stream.io, &self.names[self.own]).await?;
         let region = self.region(stream.region, &says)?;
         let (replies, due) = mpsc::channel(WINDOW);

@@ -1,1 +1,138 @@
-//! Two regions over streams in memory.
+//! What an inbound link takes and what it refuses, over streams in memory.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::frames::Reader;
+use super::inbound::{InPool, Inbound};
+use crate::decide::region::{RegionId, Regions};
+use crate::decide::relay::frame::{Frame, MAX_FRAME};
+use crate::decide::relay::item::Item;
+use crate::decide::report::relay::Verified;
+use crate::link::RelayStream;
+use crate::relay::apply::Job;
+
+/// Regions `eu` (this one), `us` and `ap`; pool `p` is shared with `us`.
+fn inbound() -> (Inbound, mpsc::Receiver<Job>) {
+    let names = Regions::new(["eu", "us", "ap"].map(String::from).to_vec()).expect("three regions");
+    let (jobs, inbox) = mpsc::channel(8);
+    let pools = HashMap::from([("p".to_owned(), InPool { jobs, regions: vec![region(1)] })]);
+    let (open, stop) = (AtomicUsize::new(0), CancellationToken::new());
+    (Inbound { own: region(0), names, pools, open, stop }, inbox)
+}
+
+fn region(place: usize) -> RegionId {
+    RegionId::new(place).expect("a region")
+}
+
+fn batch(pool: &str) -> Vec<u8> {
+    let (mut items, mut bytes) = (Vec::new(), Vec::new());
+    Item::Forget(b"k").write(&mut items);
+    Frame::Batch { number: 7, pool, items: &items }.write(&mut bytes);
+    bytes
+}
+
+/// Says hello as `says` with the certificate of `certified`, then `bytes`; how the link ended when the peer hung up.
+async fn talk(certified: Option<usize>, says: &str, bytes: &[u8]) -> (ErrorKind, Vec<u8>, usize) {
+    let (inbound, mut inbox) = inbound();
+    let (mut peer, io) = duplex(1 << 20);
+    let mut hello = Vec::new();
+    Frame::Hello { region: says }.write(&mut hello);
+    peer.write_all(&hello).await.expect("room");
+    peer.write_all(bytes).await.expect("room");
+    let mut jobs = 0;
+    let stream = RelayStream { region: certified.map(region), io: Box::new(io) };
+    let applying = async {
+        while let Some(job) = inbox.recv().await {
+            if let Job::Apply(_, reply) = job {
+                jobs += 1;
+                reply.send(Verified { stale: 3, ..Verified::default() }).expect("somebody waits");
+            }
+        }
+    };
+    let peer_side = async {
+        let heard = answers(&mut peer).await;
+        drop(peer);
+        heard
+    };
+    let serving = async {
+        let ended = inbound.serve(stream).await;
+        drop(inbound);
+        ended
+    };
+    let (ended, heard, ()) = tokio::join!(serving, peer_side, applying);
+    (ended.expect_err("the peer hung up or was refused").kind(), heard, jobs)
+}
+
+/// All that comes until an answer to the batch, or the end.
+async fn answers(peer: &mut DuplexStream) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let read = peer.read(&mut part).await.unwrap_or(0);
+        heard.extend_from_slice(&part[..read]);
+        let mut reader = Reader::new(heard.as_slice());
+        while let Ok(frame) = reader.next().await {
+            if matches!(frame, Frame::Ack { .. } | Frame::Refused { .. }) {
+                return heard;
+            }
+        }
+        if read == 0 {
+            return heard;
+        }
+    }
+}
+
+fn says(heard: &[u8], text: &str) -> bool {
+    String::from_utf8_lossy(heard).contains(text)
+}
+
+#[tokio::test]
+async fn a_batch_is_acknowledged_after_it_was_applied() {
+    let (_, heard, jobs) = talk(Some(1), "us", &batch("p")).await;
+    let mut ack = Vec::new();
+    Frame::Ack { number: 7, verified: [0, 0, 3] }.write(&mut ack);
+    assert!(heard.ends_with(&ack));
+    assert_eq!(jobs, 1);
+}
+
+#[tokio::test]
+async fn a_trusted_private_link_speaks_for_whom_it_says() {
+    assert_eq!(talk(None, "us", &batch("p")).await.2, 1);
+}
+
+#[tokio::test]
+async fn a_peer_speaks_only_for_the_region_in_its_certificate() {
+    for (certified, region) in
+        [(Some(2), "us"), (Some(1), "ap"), (Some(1), "eu"), (None, "eu"), (None, "mars")]
+    {
+        let (ended, _, jobs) = talk(certified, region, &batch("p")).await;
+        assert_eq!((ended, jobs), (ErrorKind::PermissionDenied, 0), "{certified:?} says {region}");
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_is_not_shared_with_the_peer_is_refused() {
+    let (_, heard, jobs) = talk(Some(2), "ap", &batch("p")).await;
+    assert!(says(&heard, "not shared with region \"ap\"") && jobs == 0);
+    let (_, heard, jobs) = talk(Some(1), "us", &batch("other")).await;
+    assert!(says(&heard, "there is no pool \"other\"") && jobs == 0);
+}
+
+#[tokio::test]
+async fn oversized_and_broken_frames_end_the_link() {
+    let oversized = u32::try_from(MAX_FRAME + 1).expect("small").to_le_bytes();
+    let mut broken = Vec::new();
+    Frame::Batch { number: 1, pool: "p", items: b"\x09nonsense" }.write(&mut broken);
+    let mut not_a_batch = Vec::new();
+    Frame::Ack { number: 1, verified: [0; 3] }.write(&mut not_a_batch);
+    for bytes in [&oversized[..], &broken, &not_a_batch] {
+        let (ended, _, jobs) = talk(Some(1), "us", bytes).await;
+        assert_eq!((ended, jobs), (ErrorKind::InvalidData, 0));
+    }
+}
