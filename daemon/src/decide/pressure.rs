@@ -1,7 +1,7 @@
 //! How far the NIC's connection rate of a region is lowered while the proxy sheds that region's requests. Never counts and never limits.
 //!
 //! The share that the proxy lets through is the share of connections that is worth accepting. It falls quickly towards that share and
-//! recovers slowly, so that it does not swing; it never falls below [`FLOOR`], so that there is always something to learn from.
+//! recovers slowly, so that it does not swing; it never falls below a floor, so that there is always something to learn from.
 
 use std::collections::BTreeMap;
 

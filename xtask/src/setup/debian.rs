@@ -74,7 +74,7 @@ pub(crate) const TRAFFIC: [Need; 14] = [
     Need::program("netsniff-ng", "trafgen", "packet floods"),
     Need::program("xdp-tools", "xdp-filter", "the bench's baseline"),
     Need::program("memcached", "memcached", "the relay's store"),
-    Need::program("memccapable", "libmemcached-tools", "an outside judge of the relay's front"),
+    Need::program("libmemcached-tools", "memccapable", "an outside judge of the relay's front"),
     Need::program("wrk", "wrk", "HTTP load"),
     Need::program("haproxy", "haproxy", "the bench's baseline"),
     Need::program("systemd", "systemd-analyze", "judges the unit"),
