@@ -11,6 +11,7 @@ mod setup;
 mod sh;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -102,7 +102,7 @@ pub(crate) fn class(class: u32) -> Class {
 
 #[inline(always)]
 pub(crate) fn port_is_listed(port: u16) -> bool {
-    // The compiler knows that a port has 16 bits and would drop the mask; the verifiers of Linux 6.1 and 6.12 do not and need it.
+    // The compiler knows that a port has 16 bits and would drop the mask; the verifiers of Linux 6.1 and 6.12 do not, and need it.
     let word = (core::hint::black_box(u32::from(port)) >> 6) & 1023;
     let word = volatile((&raw const PORTS).cast::<u64>().wrapping_add(word as usize));
     word >> (port & 63) & 1 != 0

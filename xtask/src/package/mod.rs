@@ -3,6 +3,8 @@
 
 mod trial;
 
+pub(crate) use trial::mirror;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +38,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!("{}", package.display());
     Ok(())
+}
+
+/// The package at two revisions, for trying an upgrade.
+///
+/// # Errors
+/// When it can't be built or packed.
+pub(crate) fn both(dev: bool) -> Result<[PathBuf; 2]> {
+    build::kernel()?;
+    stage(&build::host(!dev)?)?;
+    Ok([make("1", dev)?, make("2", dev)?])
 }
 
 /// Where manual pages, completions and packages are put; `daemon/Cargo.toml` names it.

@@ -157,7 +157,7 @@ fn base() -> Result<PathBuf> {
 }
 
 /// The first mirror of this machine's apt, else Debian's own.
-fn mirror() -> String {
+pub(crate) fn mirror() -> String {
     let printed = sh::output(Command::new("apt-get").args([
         "indextargets",
         "--format",

@@ -89,6 +89,16 @@ pub(crate) const PACKAGE: [Need; 3] = [
     Need::program("debootstrap", "debootstrap", "a root to try the package in"),
 ];
 
+/// Virtual machines by software emulation.
+pub(crate) const MACHINE: [Need; 6] = [
+    Need::program("qemu-system-x86", "qemu-system-x86_64", "emulates the machine"),
+    Need::file("busybox-static", "/bin/busybox", "its first process"),
+    Need::program("cpio", "cpio", "packs its initial file system"),
+    Need::program("e2fsprogs", "mkfs.ext4", "makes its disk"),
+    Need::program("kmod", "depmod", "lists its modules"),
+    Need::program("xz-utils", "xz", "unpacks its modules"),
+];
+
 /// Installs the packages.
 ///
 /// # Errors

@@ -28,6 +28,8 @@ pub(crate) enum For {
     Lint,
     /// The Debian package, and what judges it and the files beside it.
     Package,
+    /// Virtual machines.
+    Machine,
 }
 
 /// Runs `cargo xtask setup`.
@@ -83,6 +85,9 @@ fn missing_packages(tasks: &[For]) -> Vec<Need> {
     }
     if tasks.contains(&For::Package) {
         needs.extend(debian::PACKAGE);
+    }
+    if tasks.contains(&For::Machine) {
+        needs.extend(debian::MACHINE);
     }
     needs.retain(|need| !need.is_there());
     needs.sort_by_key(|need| need.package);

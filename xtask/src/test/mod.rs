@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use crate::setup::debian::is_root;
 use crate::setup::toolchain::{self, Compiler};
 use crate::setup::{self, For, tools};
-use crate::{build, paths, sh, tidy};
+use crate::{build, paths, sh, tidy, vm};
 use stage::{Outcome, Stages};
 
 /// Options of `cargo xtask test`.
@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Run the demo at the end, as CI does.
     #[arg(long)]
     demo: bool,
+    /// Only: the package under systemd on Debian's kernels, in virtual machines (tens of minutes, root).
+    #[arg(long)]
+    vm: bool,
     /// Only the stages of these names (see the announcements).
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
@@ -28,6 +31,9 @@ pub(crate) struct Options {
 
 /// Runs `cargo xtask test`.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.vm {
+        return vm::run();
+    }
     let strict = is_root() || std::env::var_os("CI").is_some();
     let mut stages = Stages::new(&options.only, strict);
     stages.run("setup", || setup::ensure(&[For::Build, For::Traffic, For::Lint]).map(Outcome::from));
