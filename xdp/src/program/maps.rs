@@ -76,7 +76,8 @@ pub(crate) fn read<T: Copy>(table: Table, page: u32, offset: usize) -> Option<T>
         Table::Leaves => &LEAVES,
     };
     let start = pages.get_ptr(page)?.cast::<u8>();
-    let offset = offset & (PAGE_BYTES - size_of::<T>());
+    // Linux 6.1 loses the bounds of a 32-bit `or`; the compiler, which knows them, must not drop this mask.
+    let offset = core::hint::black_box(offset) & (PAGE_BYTES - size_of::<T>());
     // SAFETY: `start` is a map value of PAGE_BYTES, and the mask keeps the value within it (its size is a power of two).
     Some(unsafe { *start.add(offset).cast::<T>() })
 }
