@@ -103,7 +103,17 @@ fn a_thousand_connections_and_readers_that_do_not_read_do_no_harm() -> Result<()
     let daemon = Daemon::start(None, "north", FILE)?;
     let pid = daemon.id().context("it runs")?;
     ensure!(answers(&daemon), "it does not answer");
+    // What the first crowd takes, the allocator keeps: the next must find room in it.
+    crowd(&daemon)?;
     let before = resident_kib(pid)?;
+    crowd(&daemon)?;
+    let grown = resident_kib(pid)?.saturating_sub(before);
+    ensure!(grown < MOST_GROWTH, "it grew by {grown} KiB");
+    Ok(())
+}
+
+/// Sixty readers of events that don't read, a thousand connections that say nothing, and changes that all of them would hear of.
+fn crowd(daemon: &Daemon) -> Result<()> {
     let mut readers = Vec::new();
     for _ in 0..60 {
         let mut stream = UnixStream::connect(daemon.socket())?;
@@ -118,14 +128,12 @@ fn a_thousand_connections_and_readers_that_do_not_read_do_no_harm() -> Result<()
         }
     }
     drop(idle);
-    wait_until("an answer", Duration::from_secs(10), || answers(&daemon))?;
+    wait_until("an answer", Duration::from_secs(60), || answers(daemon))?;
     for limit in 1..200u32 {
         let body = format!("{{\"requests_per_second\": {limit}}}");
         let answer = http::unix(&daemon.socket(), "PATCH", "/v1/ceilings/everyone", body.as_bytes())?;
         ensure!(answer.status == 200, "{}", answer.text());
     }
-    let grown = resident_kib(pid)?.saturating_sub(before);
-    ensure!(grown < MOST_GROWTH, "it grew by {grown} KiB");
     drop(readers);
     Ok(())
 }
