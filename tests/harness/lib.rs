@@ -29,4 +29,5 @@ pub mod raw;
 pub mod recorder;
 pub mod scratch;
 pub mod sweep;
+pub mod tools;
 pub mod traffic;

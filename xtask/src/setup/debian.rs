@@ -24,6 +24,8 @@ enum Sign {
     Program(&'static str),
     /// That file or folder exists.
     File(&'static str),
+    /// Debian's Python 3 can import that module.
+    Module(&'static str),
 }
 
 impl Need {
@@ -35,13 +37,23 @@ impl Need {
         Self { package, why, sign: Sign::File(file) }
     }
 
+    const fn module(package: &'static str, module: &'static str, why: &'static str) -> Self {
+        Self { package, why, sign: Sign::Module(module) }
+    }
+
     /// Whether nothing needs to be installed for it.
     pub(crate) fn is_there(&self) -> bool {
         match self.sign {
             Sign::Program(name) => paths::program(name).is_some(),
             Sign::File(file) => Path::new(file).exists(),
+            Sign::Module(module) => imports(module),
         }
     }
+}
+
+fn imports(module: &str) -> bool {
+    let tried = Command::new(super::pypi::PYTHON).args(["-c", &format!("import {module}")]).output();
+    tried.is_ok_and(|tried| tried.status.success())
 }
 
 /// A rustc with a prebuilt `core` for BPF, for where no nightly with `rust-src` is at hand.
@@ -87,6 +99,18 @@ pub(crate) const PACKAGE: [Need; 3] = [
     Need::program("dpkg-dev", "dpkg-shlibdeps", "finds the libraries that the package depends on"),
     Need::program("lintian", "lintian", "judges the package"),
     Need::program("debootstrap", "debootstrap", "a root to try the package in"),
+];
+
+/// Clients that people use, and what other people's suites run on.
+pub(crate) const JUDGES: [Need; 8] = [
+    Need::file("python3", "/usr/bin/python3", "clients and judges written in Python"),
+    Need::module("python3-venv", "ensurepip", "keeps PyPI's packages apart"),
+    Need::module("python3-httpx", "httpx", "an HTTP client"),
+    Need::module("python3-h2", "h2", "HTTP/2 for that client"),
+    Need::module("python3-grpcio", "grpc", "a gRPC client and server"),
+    Need::program("nodejs", "node", "HTTP clients"),
+    Need::program("golang-go", "go", "HTTP clients"),
+    Need::program("nghttp2-client", "h2load", "HTTP/2 load"),
 ];
 
 /// Virtual machines by software emulation.

@@ -2,6 +2,7 @@
 //! Never touches what is there already, and never starts a service.
 
 pub(crate) mod debian;
+pub(crate) mod pypi;
 pub(crate) mod toolchain;
 pub(crate) mod tools;
 
@@ -28,13 +29,15 @@ pub(crate) enum For {
     Lint,
     /// The Debian package, and what judges it and the files beside it.
     Package,
+    /// Other people's suites and clients that judge the daemon.
+    Judges,
     /// Virtual machines.
     Machine,
 }
 
 /// Runs `cargo xtask setup`.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let all = [For::Build, For::Traffic, For::Lint, For::Package];
+    let all = [For::Build, For::Traffic, For::Lint, For::Package, For::Judges];
     if options.check {
         return check(&all);
     }
@@ -52,6 +55,9 @@ pub(crate) fn ensure(tasks: &[For]) -> Result<()> {
     for tool in wanted_tools(tasks).into_iter().filter(|tool| !tool.is_there()) {
         tool.install()?;
     }
+    for environment in wanted_environments(tasks) {
+        environment.install()?;
+    }
     Ok(())
 }
 
@@ -60,8 +66,10 @@ fn check(tasks: &[For]) -> Result<()> {
     let tools: Vec<_> = wanted_tools(tasks).into_iter().filter(|tool| !tool.is_there()).collect();
     packages.iter().for_each(|need| eprintln!("missing: {} ({})", need.package, need.why));
     tools.iter().for_each(|tool| eprintln!("missing: {} {}", tool.name, tool.version));
+    let environments = wanted_environments(tasks);
+    environments.iter().for_each(|environment| eprintln!("missing: {}", environment.name()));
     anyhow::ensure!(
-        packages.is_empty() && tools.is_empty(),
+        packages.is_empty() && tools.is_empty() && environments.is_empty(),
         "something is missing; `cargo xtask setup` installs it"
     );
     eprintln!("setup: nothing is missing");
@@ -86,6 +94,9 @@ fn missing_packages(tasks: &[For]) -> Vec<Need> {
     if tasks.contains(&For::Package) {
         needs.extend(debian::PACKAGE);
     }
+    if tasks.contains(&For::Judges) {
+        needs.extend(debian::JUDGES);
+    }
     if tasks.contains(&For::Machine) {
         needs.extend(debian::MACHINE);
     }
@@ -107,4 +118,10 @@ fn wanted_tools(tasks: &[For]) -> Vec<tools::Tool> {
         wanted.push(tools::cargo_deb());
     }
     wanted
+}
+
+/// The environments of PyPI's packages that are missing.
+fn wanted_environments(tasks: &[For]) -> Vec<pypi::Environment> {
+    let judges = tasks.contains(&For::Judges).then_some(pypi::JUDGES);
+    judges.into_iter().flatten().filter(|environment| !environment.is_there()).collect()
 }

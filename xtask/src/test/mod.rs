@@ -36,7 +36,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let strict = is_root() || std::env::var_os("CI").is_some();
     let mut stages = Stages::new(&options.only, strict);
-    stages.run("setup", || setup::ensure(&[For::Build, For::Traffic, For::Lint]).map(Outcome::from));
+    stages.run("setup", || {
+        setup::ensure(&[For::Build, For::Traffic, For::Lint, For::Judges]).map(Outcome::from)
+    });
     stages.run("fmt", || sh::run(sh::cargo().args(["fmt", "--all", "--check"])).map(Outcome::from));
     stages.run("kernel", || build::kernel().map(Outcome::from));
     stages.run("clippy", || clippy().map(Outcome::from));
