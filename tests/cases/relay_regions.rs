@@ -80,6 +80,22 @@ fn a_copy_read_from_a_lagging_store_goes_at_the_repetition() -> Result<()> {
     Ok(())
 }
 
+/// A receiver that dies between applying and repeating: the sender, which kept what was not repeated, says it again.
+#[test]
+fn a_repetition_outlives_the_receiver() -> Result<()> {
+    let (_, eu, mut us) = pair("", "repeat_after = \"1s\"")?;
+    let (mut writer, mut reader, mut copies) = (eu.client()?, us.client()?, us.servers[0].client()?);
+    writer.set("row", "new")?;
+    eu.settle()?;
+    assert_eq!(reader.get("row")?, None);
+    reader.set("row", "old")?;
+    us.daemon.kill()?;
+    assert_eq!(copies.get("row")?, Some("old".into()), "the receiver died in time");
+    us.daemon.run()?;
+    wait_until("the repetition", BOUND, || matches!(copies.get("row"), Ok(None)))?;
+    Ok(())
+}
+
 /// Race 3: miss before the invalidation, set after it.
 #[test]
 fn a_set_whose_miss_is_older_than_an_invalidation_does_not_stay() -> Result<()> {

@@ -33,6 +33,8 @@ struct Invalidation {
     at_s: u32,
     /// The copy that would be fresh; `None` where none is.
     hash: Option<u128>,
+    /// The newest invalidation before it that asked for something else: who missed before that is not told by `hash`.
+    other: u64,
     /// Times in a row that a copy was found to differ.
     rounds: u8,
 }
@@ -106,7 +108,12 @@ impl Fences {
         }
         let recent = same && now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S;
         let rounds = if recent { entry.rounds } else { 0 };
-        *entry = Invalidation { key, count, at_s: now_s, hash, rounds };
+        let other = match same {
+            true if entry.hash == hash => entry.other,
+            true => entry.count,
+            false => 0,
+        };
+        *entry = Invalidation { key, count, at_s: now_s, hash, other, rounds };
     }
 
     /// Everything is invalidated at once, as number `count`.
@@ -154,7 +161,8 @@ impl Fences {
         let lost = self.lost_miss_s.is_some_and(|at| now_s.saturating_sub(at) <= FOREIGN_MISS_S);
         let stale = lost
             && self.last(key).is_some_and(|entry| {
-                now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S && (hash.is_none() || entry.hash != hash)
+                let told = hash.is_some() && entry.hash == hash && entry.other == 0;
+                now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S && !told
             });
         Storing { refill: false, stale, since: None }
     }
@@ -164,7 +172,7 @@ impl Fences {
     pub fn overtaken(&self, key: u64, hash: Option<u128>, since: u64) -> bool {
         match self.last(key) {
             Some(entry) if entry.count > since => {
-                hash.is_none() || entry.hash != hash || entry.count < self.floor
+                hash.is_none() || entry.hash != hash || entry.other > since || entry.count < self.floor
             }
             _ => since < self.floor,
         }
@@ -217,6 +225,18 @@ mod tests {
         fences.missed(K, 1, true, 0, 10);
         fences.invalidated(K, Some(5), 1, 11);
         assert!(!fences.storing(K, 1, Some(5), 12).stale);
+    }
+
+    #[test]
+    fn an_older_invalidation_that_comes_again_does_not_make_its_value_fresh() {
+        let mut fences = Fences::new(4);
+        fences.missed(K, 1, true, 1, 10);
+        for (count, hash) in [(2, 6), (3, 5)] {
+            fences.invalidated(K, Some(hash), count, 11);
+        }
+        assert!(fences.overtaken(K, Some(5), 1), "6 may be the newer one");
+        assert!(!fences.overtaken(K, Some(5), 2), "who missed in between saw at least 6");
+        assert!(fences.storing(K, 1, Some(5), 12).stale);
     }
 
     #[test]

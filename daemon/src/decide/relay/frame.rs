@@ -7,7 +7,7 @@ use super::lane::ROW_BYTES;
 /// Most bytes behind the length.
 pub const MAX_FRAME: usize = 2 * ROW_BYTES;
 /// Begins every hello, with the version.
-const MAGIC: [u8; 4] = *b"tgr1";
+const MAGIC: [u8; 4] = *b"tgr2";
 
 const HELLO: u8 = 1;
 const BATCH: u8 = 2;
@@ -15,6 +15,7 @@ const ACK: u8 = 3;
 const REFUSED: u8 = 4;
 const PING: u8 = 5;
 const PONG: u8 = 6;
+const REPEATED: u8 = 7;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,13 @@ pub enum Frame<'a> {
         number: u64,
         /// Read-backs in it that were equal, absent, stale.
         verified: [u32; 3],
+        /// It will be applied once more, and [`Frame::Repeated`] follows then.
+        rests: bool,
+    },
+    /// The batch was applied once more; nothing of it is left to be done.
+    Repeated {
+        /// Which.
+        number: u64,
     },
     /// The batch was not applied and will not be as things stand.
     Refused {
@@ -83,10 +91,15 @@ impl<'a> Frame<'a> {
                 out.extend_from_slice(&pool.as_bytes()[..usize::from(len)]);
                 out.extend_from_slice(items);
             }
-            Self::Ack { number, verified } => {
+            Self::Ack { number, verified, rests } => {
                 out.push(ACK);
                 out.extend_from_slice(&number.to_le_bytes());
                 verified.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+                out.push(u8::from(rests));
+            }
+            Self::Repeated { number } => {
+                out.push(REPEATED);
+                out.extend_from_slice(&number.to_le_bytes());
             }
             Self::Refused { number, why } => {
                 out.push(REFUSED);
@@ -132,15 +145,22 @@ impl<'a> Frame<'a> {
             }
             ACK => {
                 let (number, rest) = rest.split_first_chunk::<8>()?;
-                let counts: &[u8; 12] = rest.try_into().ok()?;
+                let (counts, rest) = rest.split_first_chunk::<12>()?;
+                let rests = match rest {
+                    [0] => false,
+                    [1] => true,
+                    _ => return None,
+                };
                 let count = |at: usize| {
                     u32::from_le_bytes([counts[at], counts[at + 1], counts[at + 2], counts[at + 3]])
                 };
                 Some(Self::Ack {
                     number: u64::from_le_bytes(*number),
                     verified: [count(0), count(4), count(8)],
+                    rests,
                 })
             }
+            REPEATED => Some(Self::Repeated { number: u64::from_le_bytes(rest.try_into().ok()?) }),
             REFUSED => {
                 let (number, rest) = rest.split_first_chunk::<8>()?;
                 Some(Self::Refused {
@@ -166,7 +186,8 @@ mod tests {
         let frames = [
             Frame::Hello { region: "eu-west-1" },
             Frame::Batch { number: 7, pool: "sessions", items: b"\x01\x01k" },
-            Frame::Ack { number: u64::MAX, verified: [1, 2, 3] },
+            Frame::Ack { number: u64::MAX, verified: [1, 2, 3], rests: true },
+            Frame::Repeated { number: 3 },
             Frame::Refused { number: 9, why: "not shared" },
             Frame::Ping,
             Frame::Pong,

@@ -10,4 +10,6 @@ pub mod ketama;
 mod keys;
 pub mod lane;
 mod line;
+pub mod repeat;
 pub mod session;
+pub mod window;

@@ -13,7 +13,7 @@ use crate::decide::relay::item::Item;
 
 /// Longest line that a server answers with, in bytes.
 const MAX_LINE: usize = 4096;
-/// Times that a copy is looked at again because it was changed between look and delete.
+/// Times that a copy is looked at because it was changed between look and delete; at the last it is deleted whatever it is.
 const LOOKS: usize = 3;
 
 /// A copy that differed from what it should be.
@@ -67,7 +67,7 @@ impl Link {
             first(item, place, &mut ask);
         }
         let mut found = self.exchange(&ask).await?;
-        for _ in 0..LOOKS {
+        for left in (0..LOOKS).rev() {
             let mut again = Vec::new();
             ask.clear();
             for copy in &found.copies {
@@ -77,7 +77,9 @@ impl Link {
                     continue;
                 }
                 fates[copy.item] = Fate::Differed;
-                if !spare(copy.item) {
+                if !spare(copy.item) && left == 0 {
+                    first(&Item::Forget(key), copy.item, &mut ask);
+                } else if !spare(copy.item) {
                     command(b"md ", key, &mut ask);
                     ask.extend_from_slice(format!(" C{} q\r\n", copy.cas).as_bytes());
                     // Whether it was changed in between shows by looking again.

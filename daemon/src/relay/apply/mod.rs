@@ -1,28 +1,28 @@
 //! Applying other regions' invalidations to this region's memcached servers. Never captured, and never answered before it is done.
 //!
 //! One task per pool owns the connections. A batch that was applied is applied once more after `repeat_after`, for what was read from a
-//! store that lagged; keys whose refills go back and forth between regions are held for a while before their copy is deleted.
+//! store that lagged; keys whose refills go back and forth between regions are held for a while before their copy is deleted. Both are
+//! told to who sent the batch, and kept in memory only: the sender keeps what was not repeated.
 
 mod exchange;
-mod repeat;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use self::exchange::{Fate, Link};
-use self::repeat::Later;
 use super::front::pool::{CONNECT, Pool};
 use super::setup::send;
 use crate::decide::event::{Event, RelayWhat};
 use crate::decide::relay::item::{Item, Items};
+use crate::decide::relay::repeat::{Repeats, slows};
 use crate::decide::report::relay::Verified;
 
 /// Batches that may wait for a pool.
@@ -33,17 +33,28 @@ const TOGETHER: usize = 32;
 const EXCHANGE: Duration = Duration::from_secs(10);
 /// Longest pause after a failed one.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Refills of a key that differed in a row, until it is slowed.
-const ROUNDS: u8 = 5;
-/// How long a slowed key's copy stays.
-const SLOWED: Duration = Duration::from_secs(1);
-
 /// Something for a pool's task.
 pub(super) enum Job {
-    /// Apply these items and say how read-backs among them went.
-    Apply(Vec<u8>, oneshot::Sender<Verified>),
+    /// Apply these items, say how read-backs among them went, and say when they were repeated.
+    Apply(Vec<u8>, Teller),
     /// The hash of the copy here, if there is one.
     Look(Vec<u8>, oneshot::Sender<Option<u128>>),
+}
+
+/// What became of a batch, by its number; first `Applied`, then, if it rests, `Repeated`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It was applied; whether it will be once more.
+    Applied { number: u64, verified: Verified, rests: bool },
+    /// Nothing of it is left to be done.
+    Repeated(u64),
+}
+
+/// Who hears of a batch.
+#[derive(Clone)]
+pub(super) struct Teller {
+    pub(super) number: u64,
+    pub(super) to: mpsc::UnboundedSender<Word>,
 }
 
 /// Where jobs for a pool go.
@@ -64,33 +75,31 @@ pub(super) fn task(
 ) -> (Jobs, impl Future<Output = ()>) {
     let (jobs, inbox) = mpsc::channel(QUEUE);
     let links = pool.servers.iter().map(|_| None).collect();
-    let later = Later::new(pool.config.repeat_after);
-    let slowed = Later::new(SLOWED);
-    (jobs, Applier { pool, events, links, later, slowed }.run(inbox))
+    let repeats = Repeats::new(pool.config.repeat_after);
+    (jobs, Applier { pool, events, links, repeats }.run(inbox))
 }
 
 struct Applier {
     pool: Arc<Pool>,
     events: broadcast::Sender<Arc<Event>>,
     links: Vec<Option<Link>>,
-    later: Later,
-    slowed: Later,
+    repeats: Repeats<Teller>,
 }
 
 impl Applier {
     async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
         let mut jobs = Vec::new();
         loop {
-            let due = self.later.due().into_iter().chain(self.slowed.due()).min();
+            let due = self.repeats.due();
             let wait =
                 due.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
-            let room = !self.later.full();
+            let room = !self.repeats.full();
             tokio::select! {
                 biased;
                 () = sleep(wait) => {
-                    let mut again = self.later.take();
-                    again.extend_from_slice(&self.slowed.take());
-                    self.until_applied(&again, Turn::Again).await;
+                    let again = self.repeats.take(Instant::now());
+                    self.until_applied(&again.items, Turn::Again).await;
+                    self.repeats.done(again).iter().for_each(Teller::repeated);
                 }
                 count = inbox.recv_many(&mut jobs, TOGETHER), if room => {
                     if count == 0 {
@@ -104,36 +113,40 @@ impl Applier {
 
     async fn jobs(&mut self, jobs: &mut Vec<Job>) {
         let mut items = Vec::new();
-        let mut replies = Vec::new();
+        let (mut lengths, mut tellers) = (Vec::new(), Vec::new());
         for job in jobs.drain(..) {
             match job {
                 Job::Look(key, reply) => {
                     let _gone = reply.send(self.look(&key).await);
                 }
-                Job::Apply(batch, reply) => {
-                    let start = Items::new(&items).count();
+                Job::Apply(batch, teller) => {
                     items.extend_from_slice(&batch);
-                    replies.push((start, Items::new(&batch).count(), reply));
+                    lengths.push(batch.len());
+                    tellers.push(teller);
                 }
             }
         }
-        if items.is_empty() && replies.is_empty() {
+        if tellers.is_empty() {
             return;
         }
-        let fates = self.until_applied(&items, Turn::First).await;
-        self.later.push(&items);
-        for (start, count, reply) in replies {
-            let verified = verified(Items::new(&items).skip(start).take(count), &fates[start..start + count]);
-            let _gone = reply.send(verified);
+        let (fates, slowed) = self.until_applied(&items, Turn::First).await;
+        let rests = self.repeats.applied(&items, slowed, tellers.clone(), Instant::now()).is_none();
+        let (mut bytes, mut fates) = (items.as_slice(), fates.as_slice());
+        for (length, teller) in lengths.into_iter().zip(tellers) {
+            let (batch, rest) = bytes.split_at(length);
+            let (own, others) = fates.split_at(Items::new(batch).count());
+            (bytes, fates) = (rest, others);
+            teller.applied(verified(Items::new(batch), own), rests);
         }
     }
 
-    /// Applies the items on every server; tries until it works, since the other region waits for the word.
-    async fn until_applied(&mut self, bytes: &[u8], turn: Turn) -> Vec<Fate> {
+    /// Applies the items on every server; tries until it works, since the other region waits for the word. What became of each, and
+    /// the items whose copies stay for a while.
+    async fn until_applied(&mut self, bytes: &[u8], turn: Turn) -> (Vec<Fate>, Vec<u8>) {
         let items: Vec<Item<'_>> = Items::new(bytes).collect();
         let mut total = vec![Fate::Absent; items.len()];
         if items.is_empty() {
-            return total;
+            return (total, Vec::new());
         }
         self.fence(&items, turn);
         for server in 0..self.links.len() {
@@ -152,8 +165,8 @@ impl Applier {
                 pause = (pause * 2).min(PAUSE);
             }
         }
-        self.count(&items, &total, turn);
-        total
+        let slowed = self.count(&items, &total, turn);
+        (total, slowed)
     }
 
     fn failed(&mut self, server: usize, why: &str) {
@@ -186,8 +199,8 @@ impl Applier {
             return Err(io::ErrorKind::NotConnected.into());
         };
         let pool = Arc::clone(&self.pool);
-        let spare = |place: usize| match items[place] {
-            Item::Refill(key, _) if turn == Turn::First => pool.rounds(key) >= ROUNDS,
+        let spare = |place: usize| match &items[place] {
+            item @ Item::Refill(key, _) if turn == Turn::First => slows(item, pool.rounds(key)),
             _ => false,
         };
         let fates = link.apply(items, &spare).await?;
@@ -195,8 +208,8 @@ impl Applier {
         Ok(fates)
     }
 
-    /// Counts what was found, and keeps slowed keys for later.
-    fn count(&mut self, items: &[Item<'_>], fates: &[Fate], turn: Turn) {
+    /// Counts what was found; the items of slowed keys, for later.
+    fn count(&mut self, items: &[Item<'_>], fates: &[Fate], turn: Turn) -> Vec<u8> {
         let counters = &self.pool.counters;
         let mut slowed = Vec::new();
         for (item, fate) in items.iter().zip(fates) {
@@ -208,7 +221,7 @@ impl Applier {
                 Fate::Differed => {
                     counters.deleted.fetch_add(1, Ordering::Relaxed);
                     if let (Item::Refill(key, hash), Turn::First) = (item, turn)
-                        && self.pool.differed(key) > ROUNDS
+                        && slows(item, self.pool.differed(key).saturating_sub(1))
                     {
                         Item::Differs(key, *hash).write(&mut slowed);
                     }
@@ -222,8 +235,8 @@ impl Applier {
             let keys = Items::new(&slowed).count() as u64;
             counters.ping_pong.fetch_add(keys, Ordering::Relaxed);
             send(&self.events, &self.pool.config.name, None, RelayWhat::PingPong(keys));
-            self.slowed.push(&slowed);
         }
+        slowed
     }
 
     /// The hash of the copy here.
@@ -236,6 +249,16 @@ impl Applier {
         let found = timeout(EXCHANGE, link.look(key)).await.ok()?.ok()?;
         self.links[server] = Some(link);
         found
+    }
+}
+
+impl Teller {
+    fn applied(&self, verified: Verified, rests: bool) {
+        let _gone = self.to.send(Word::Applied { number: self.number, verified, rests });
+    }
+
+    fn repeated(&self) {
+        let _gone = self.to.send(Word::Repeated(self.number));
     }
 }
 

@@ -8,22 +8,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::WriteHalf;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::frames::{Reader, Stream, greet, send};
 use crate::decide::region::{RegionId, Regions};
 use crate::decide::relay::frame::Frame;
 use crate::decide::relay::item::{Item, Items};
-use crate::decide::report::relay::Verified;
 use crate::link::RelayStream;
-use crate::relay::apply::{Job, Jobs};
+use crate::relay::apply::{Job, Jobs, Teller, Word};
 
 /// Links at once.
 const MOST_LINKS: usize = 64;
-/// Batches of one link that are being applied.
-const WINDOW: usize = 64;
+/// Batches of one link that are being applied, or whose word waits to go out.
+const WINDOW: usize = 256;
 /// Keys per second and link; what is more waits.
 const KEYS_PER_S: f64 = 1_000_000.0;
 /// Flushes per second and link, and how many may come at once.
@@ -45,9 +44,8 @@ pub(crate) struct Inbound {
     pub(crate) stop: CancellationToken,
 }
 
-/// Something to tell the peer, in the order of its batches.
+/// What the reading side has to say itself.
 enum Reply {
-    Applying(u64, oneshot::Receiver<Verified>),
     Refused(u64, String),
     Pong,
 }
@@ -78,10 +76,12 @@ impl Inbound {
     pub(super) async fn serve(&self, stream: RelayStream) -> io::Result<()> {
         let (reader, write, says) = greet(stream.io, &self.names[self.own]).await?;
         let region = self.region(stream.region, &says)?;
-        let (replies, due) = mpsc::channel(WINDOW);
+        let (replies, own) = mpsc::channel(WINDOW);
+        let (to, words) = mpsc::unbounded_channel();
+        let window = Semaphore::new(WINDOW);
         tokio::select! {
-            read = self.read(reader, region, replies) => read,
-            answered = answer(write, due) => answered,
+            read = self.read(reader, region, replies, (to, &window)) => read,
+            answered = answer(write, own, words, &window) => answered,
         }
     }
 
@@ -109,6 +109,7 @@ impl Inbound {
         mut reader: Reader,
         region: RegionId,
         replies: mpsc::Sender<Reply>,
+        (to, window): (mpsc::UnboundedSender<Word>, &Semaphore),
     ) -> io::Result<()> {
         let mut keys = Bucket::new(KEYS_PER_S, KEYS_PER_S);
         let mut flushes = Bucket::new(FLUSHES.0, FLUSHES.1);
@@ -121,11 +122,13 @@ impl Inbound {
                         let items = items.to_vec();
                         keys.take(count).await;
                         flushes.take(flush).await;
-                        let (reply, answer) = oneshot::channel();
-                        if shared.jobs.send(Job::Apply(items, reply)).await.is_err() {
+                        let Ok(permit) = window.acquire().await else { return Ok(()) };
+                        permit.forget();
+                        let teller = Teller { number, to: to.clone() };
+                        if shared.jobs.send(Job::Apply(items, teller)).await.is_err() {
                             return Ok(());
                         }
-                        Reply::Applying(number, answer)
+                        continue;
                     }
                     Some(_) => {
                         let name = &self.names[region];
@@ -157,55 +160,53 @@ fn judge(items: &[u8]) -> io::Result<(f64, f64)> {
     if all.broken() {
         Err(io::Error::new(io::ErrorKind::InvalidData, "a batch that is no list of items"))
     } else {
-        Ok((keys, flushes))
+        // A batch of nothing is not for nothing.
+        Ok((f64::max(keys, 1.0), flushes))
     }
 }
 
-/// Tells the peer, in order, once each batch is applied. Many that are done at once go out together.
-async fn answer(mut write: WriteHalf<Stream>, mut due: mpsc::Receiver<Reply>) -> io::Result<()> {
+/// Tells the peer what became of its batches, as it happens. What is there at once goes out together.
+async fn answer(
+    mut write: WriteHalf<Stream>,
+    mut replies: mpsc::Receiver<Reply>,
+    mut words: mpsc::UnboundedReceiver<Word>,
+    window: &Semaphore,
+) -> io::Result<()> {
     let mut out = Vec::new();
-    let mut replies = Vec::new();
-    while due.recv_many(&mut replies, WINDOW).await > 0 {
-        for reply in replies.drain(..) {
-            match reply {
-                Reply::Pong => Frame::Pong.write(&mut out),
-                Reply::Refused(number, why) => Frame::Refused { number, why: &why }.write(&mut out),
-                Reply::Applying(number, mut answer) => {
-                    let verified = match answer.try_recv() {
-                        Ok(verified) => verified,
-                        Err(oneshot::error::TryRecvError::Closed) => return Ok(()),
-                        Err(oneshot::error::TryRecvError::Empty) => {
-                            if !out.is_empty() {
-                                send(&mut write, &mut out).await?;
-                            }
-                            let Some(verified) = wait(&mut write, answer).await? else { return Ok(()) };
-                            verified
-                        }
-                    };
-                    let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-                    let verified = [count(verified.equal), count(verified.absent), count(verified.stale)];
-                    Frame::Ack { number, verified }.write(&mut out);
+    let (mut own, mut applied) = (Vec::new(), Vec::new());
+    loop {
+        tokio::select! {
+            count = words.recv_many(&mut applied, WINDOW) => {
+                if count == 0 {
+                    return Ok(());
+                }
+            }
+            count = replies.recv_many(&mut own, WINDOW) => {
+                if count == 0 {
+                    return Ok(());
                 }
             }
         }
+        let done = applied.iter().filter(|word| matches!(word, Word::Applied { .. })).count();
+        applied.drain(..).for_each(|word| frame(word).write(&mut out));
+        for reply in own.drain(..) {
+            match reply {
+                Reply::Pong => Frame::Pong.write(&mut out),
+                Reply::Refused(number, why) => Frame::Refused { number, why: &why }.write(&mut out),
+            }
+        }
         send(&mut write, &mut out).await?;
+        window.add_permits(done);
     }
-    Ok(())
 }
 
-/// Waits for a batch to be applied; the peer hears that this end lives meanwhile.
-async fn wait(
-    write: &mut WriteHalf<Stream>,
-    mut answer: oneshot::Receiver<Verified>,
-) -> io::Result<Option<Verified>> {
-    let mut out = Vec::new();
-    loop {
-        match timeout(Duration::from_secs(5), &mut answer).await {
-            Ok(verified) => return Ok(verified.ok()),
-            Err(_) => {
-                Frame::Pong.write(&mut out);
-                send(write, &mut out).await?;
-            }
+fn frame(word: Word) -> Frame<'static> {
+    match word {
+        Word::Repeated(number) => Frame::Repeated { number },
+        Word::Applied { number, verified, rests } => {
+            let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+            let verified = [count(verified.equal), count(verified.absent), count(verified.stale)];
+            Frame::Ack { number, verified, rests }
         }
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 use tokio::io::WriteHalf;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::dial;
@@ -19,14 +19,13 @@ use crate::decide::region::RegionId;
 use crate::decide::relay::frame::Frame;
 use crate::decide::relay::item::{Item, Items};
 use crate::decide::relay::lane::Row;
+use crate::decide::relay::window::{Sent, Window};
 use crate::decide::report::relay::{LinkReport, Verified};
 use crate::link::PeerTls;
 use crate::relay::apply::{Job, Jobs};
 use crate::relay::setup;
 use crate::relay::spool::Spool;
 
-/// Most batches, and bytes of them, without an acknowledgement.
-const WINDOW: (usize, usize) = (256, 8 * 1024 * 1024);
 /// Bytes that are written at once.
 const FLUSH: usize = 256 * 1024;
 /// Pauses between attempts to connect: doubled from the first to the second.
@@ -67,15 +66,10 @@ pub(crate) struct Outgoing {
     pub(crate) stop: CancellationToken,
 }
 
-enum Sent {
-    Row(usize, Arc<Row>),
-    /// Read-backs.
-    Checks(usize),
-}
-
 /// What the peer said, out of its reader.
 enum Word {
-    Ack(u64, [u32; 3]),
+    Ack(u64, [u32; 3], bool),
+    Repeated(u64),
     Refused(u64, String),
     Pong,
 }
@@ -89,12 +83,7 @@ struct Check {
 /// What survives a connection.
 #[derive(Default)]
 struct State {
-    /// Sent and not acknowledged; sent again on the next connection.
-    open: VecDeque<(u64, Sent)>,
-    open_bytes: usize,
-    again: VecDeque<(usize, Arc<Row>)>,
-    parked: Vec<(Instant, usize, Arc<Row>)>,
-    number: u64,
+    window: Window,
     checks: VecDeque<Check>,
     applied: u64,
 }
@@ -113,7 +102,7 @@ impl Outgoing {
                 () = self.stop.cancelled() => return,
                 ended = self.connection(edge, &mut state, &mut pause) => ended,
             };
-            state.reopen();
+            state.window.reopen();
             if let Err(error) = ended {
                 self.down(&format!("{edge}: {error}"));
             }
@@ -195,7 +184,7 @@ impl Outgoing {
                 continue;
             }
             let next_check = state.checks.front().map(|check| check.due);
-            let next = state.parked.iter().map(|(at, _, _)| *at).chain(next_check).min();
+            let next = state.window.parked_until().into_iter().chain(next_check).min();
             let wait = next.map_or(PING, |at| at.saturating_duration_since(Instant::now()));
             tokio::select! {
                 count = heard.recv_many(&mut words, 256) => {
@@ -204,7 +193,7 @@ impl Outgoing {
                     }
                     words.drain(..).for_each(|word| self.hear(word, state));
                 }
-                () = self.spool.filled(self.group), if state.window() => {}
+                () = self.spool.filled(self.group), if state.window.is_open() => {}
                 _ = ping.tick() => Frame::Ping.write(&mut out),
                 () = sleep(wait) => {}
             }
@@ -214,39 +203,35 @@ impl Outgoing {
     /// Puts rows into `out` while the window allows; whether there may be more.
     fn fill(&self, state: &mut State, out: &mut Vec<u8>) -> bool {
         let now = Instant::now();
-        for at in (0..state.parked.len()).rev() {
-            if state.parked[at].0 <= now {
-                let (_, place, row) = state.parked.remove(at);
-                state.again.push_back((place, row));
-            }
-        }
-        while out.len() < FLUSH && state.window() {
-            let Some((place, row)) = state.again.pop_front().or_else(|| self.next(state)) else {
+        while out.len() < FLUSH && state.window.is_open() {
+            let Some((place, row)) = state.window.again(now).or_else(|| self.next(state)) else {
                 return false;
             };
-            state.number += 1;
-            let (number, pool) = (state.number, &self.lanes[place].pool);
-            Frame::Batch { number, pool, items: &row.items }.write(out);
-            state.open_bytes += row.items.len();
-            state.open.push_back((number, Sent::Row(place, row)));
+            let number = state.window.send(Sent::Row(place, Arc::clone(&row)));
+            Frame::Batch { number, pool: &self.lanes[place].pool, items: &row.items }.write(out);
         }
-        state.window()
+        state.window.is_open()
     }
 
     fn next(&self, state: &State) -> Option<(usize, Arc<Row>)> {
         let places = 0..self.lanes.len();
         places
-            .filter(|place| !state.parked.iter().any(|(_, parked, _)| parked == place))
+            .filter(|&place| !state.window.is_parked(place))
             .find_map(|place| Some((place, self.spool.next(self.lanes[place].lane)?)))
     }
 
     fn hear(&self, word: Word, state: &mut State) {
         match word {
             Word::Pong => {}
-            Word::Ack(number, verified) => {
-                let Some(sent) = state.close(number) else { return };
+            Word::Repeated(number) => {
+                if let Some((place, row)) = state.window.repeated(number) {
+                    self.spool.repeated(self.lanes[place].lane, row);
+                }
+            }
+            Word::Ack(number, verified, rests) => {
+                let Some(sent) = state.window.close(number, rests) else { return };
                 match sent {
-                    Sent::Row(place, row) => self.applied(place, row, state),
+                    Sent::Row(place, row) => self.applied(place, row, rests, state),
                     Sent::Checks(place) => {
                         let [equal, absent, stale] = verified.map(u64::from);
                         self.verified(place, Verified { equal, absent, stale });
@@ -254,16 +239,16 @@ impl Outgoing {
                 }
             }
             Word::Refused(number, why) => {
-                if let Some(Sent::Row(place, row)) = state.close(number) {
+                if let Some(Sent::Row(place, row)) = state.window.close(number, false) {
                     tracing::warn!(region = %self.name, pool = %self.lanes[place].pool, %why, "the other region refuses");
                     self.spool.refused(self.lanes[place].lane, Some(why));
-                    state.parked.push((Instant::now() + PARKED, place, row));
+                    state.window.park(place, row, Instant::now() + PARKED);
                 }
             }
         }
     }
 
-    fn applied(&self, place: usize, row: Arc<Row>, state: &mut State) {
+    fn applied(&self, place: usize, row: Arc<Row>, rests: bool, state: &mut State) {
         let lane = &self.lanes[place];
         if lane.verify > 0 {
             for item in Items::new(&row.items) {
@@ -277,7 +262,11 @@ impl Outgoing {
                 }
             }
         }
-        self.spool.applied(lane.lane, row);
+        if rests {
+            self.spool.rests(lane.lane, row);
+        } else {
+            self.spool.applied(lane.lane, row);
+        }
     }
 
     fn verified(&self, place: usize, results: Verified) {
@@ -302,9 +291,8 @@ impl Outgoing {
                 Ok(Some(hash)) => {
                     let mut items = Vec::new();
                     Item::Verify(&key, hash).write(&mut items);
-                    state.number += 1;
-                    Frame::Batch { number: state.number, pool: &lane.pool, items: &items }.write(out);
-                    state.open.push_back((state.number, Sent::Checks(place)));
+                    let number = state.window.send(Sent::Checks(place));
+                    Frame::Batch { number, pool: &lane.pool, items: &items }.write(out);
                 }
                 _ => self.verified(place, Verified { absent: 1, ..Verified::default() }),
             }
@@ -312,36 +300,12 @@ impl Outgoing {
     }
 }
 
-impl State {
-    fn window(&self) -> bool {
-        self.open.len() < WINDOW.0 && self.open_bytes < WINDOW.1
-    }
-
-    fn close(&mut self, number: u64) -> Option<Sent> {
-        let at = self.open.iter().position(|(open, _)| *open == number)?;
-        let (_, sent) = self.open.remove(at)?;
-        if let Sent::Row(_, row) = &sent {
-            self.open_bytes -= row.items.len();
-        }
-        Some(sent)
-    }
-
-    /// The connection is gone: what was open is sent again first.
-    fn reopen(&mut self) {
-        while let Some((_, sent)) = self.open.pop_back() {
-            if let Sent::Row(place, row) = sent {
-                self.again.push_front((place, row));
-            }
-        }
-        self.open_bytes = 0;
-    }
-}
-
 /// Turns frames into words until the link ends.
 async fn listen(mut reader: Reader, words: mpsc::Sender<Word>) -> io::Result<()> {
     loop {
         let word = match reader.next().await? {
-            Frame::Ack { number, verified } => Word::Ack(number, verified),
+            Frame::Ack { number, verified, rests } => Word::Ack(number, verified, rests),
+            Frame::Repeated { number } => Word::Repeated(number),
             Frame::Refused { number, why } => Word::Refused(number, why.chars().take(200).collect()),
             Frame::Pong => Word::Pong,
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not an answer")),

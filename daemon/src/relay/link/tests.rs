@@ -15,7 +15,7 @@ use crate::decide::relay::frame::{Frame, MAX_FRAME};
 use crate::decide::relay::item::Item;
 use crate::decide::report::relay::Verified;
 use crate::link::RelayStream;
-use crate::relay::apply::Job;
+use crate::relay::apply::{Job, Teller, Word};
 
 /// Regions `eu` (this one), `us` and `ap`; pool `p` is shared with `us`.
 fn inbound() -> (Inbound, mpsc::Receiver<Job>) {
@@ -49,9 +49,11 @@ async fn talk(certified: Option<usize>, says: &str, bytes: &[u8]) -> (ErrorKind,
     let stream = RelayStream { region: certified.map(region), io: Box::new(io) };
     let applying = async {
         while let Some(job) = inbox.recv().await {
-            if let Job::Apply(_, reply) = job {
+            if let Job::Apply(_, Teller { number, to }) = job {
                 jobs += 1;
-                reply.send(Verified { stale: 3, ..Verified::default() }).expect("somebody waits");
+                let verified = Verified { stale: 3, ..Verified::default() };
+                to.send(Word::Applied { number, verified, rests: true }).expect("somebody waits");
+                to.send(Word::Repeated(number)).expect("somebody waits");
             }
         }
     };
@@ -78,7 +80,7 @@ async fn answers(peer: &mut DuplexStream) -> Vec<u8> {
         heard.extend_from_slice(&part[..read]);
         let mut reader = Reader::new(heard.as_slice());
         while let Ok(frame) = reader.next().await {
-            if matches!(frame, Frame::Ack { .. } | Frame::Refused { .. }) {
+            if matches!(frame, Frame::Repeated { .. } | Frame::Refused { .. }) {
                 return heard;
             }
         }
@@ -93,10 +95,11 @@ fn says(heard: &[u8], text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_batch_is_acknowledged_after_it_was_applied() {
+async fn a_batch_is_acknowledged_after_it_was_applied_and_again_after_its_repetition() {
     let (_, heard, jobs) = talk(Some(1), "us", &batch("p")).await;
     let mut ack = Vec::new();
-    Frame::Ack { number: 7, verified: [0, 0, 3] }.write(&mut ack);
+    Frame::Ack { number: 7, verified: [0, 0, 3], rests: true }.write(&mut ack);
+    Frame::Repeated { number: 7 }.write(&mut ack);
     assert!(heard.ends_with(&ack));
     assert_eq!(jobs, 1);
 }
@@ -130,7 +133,7 @@ async fn oversized_and_broken_frames_end_the_link() {
     let mut broken = Vec::new();
     Frame::Batch { number: 1, pool: "p", items: b"\x09nonsense" }.write(&mut broken);
     let mut not_a_batch = Vec::new();
-    Frame::Ack { number: 1, verified: [0; 3] }.write(&mut not_a_batch);
+    Frame::Ack { number: 1, verified: [0; 3], rests: false }.write(&mut not_a_batch);
     for bytes in [&oversized[..], &broken, &not_a_batch] {
         let (ended, _, jobs) = talk(Some(1), "us", bytes).await;
         assert_eq!((ended, jobs), (ErrorKind::InvalidData, 0));

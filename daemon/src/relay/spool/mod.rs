@@ -1,15 +1,15 @@
 //! What the other regions must still forget, on disk and in order. Never sends anything itself.
 //!
 //! Fronts [`submit`](Spool::submit) and get a ticket; a thread of its own commits what came together (group commit) and then makes the
-//! tickets durable. Links take rows with [`Spool::next`] and give them back with [`Spool::applied`]. Books and rows change in the same
-//! transaction.
+//! tickets durable. Links take rows with [`Spool::next`] and give them back with [`Spool::applied`], or with [`Spool::rests`] and later
+//! [`Spool::repeated`]. Books and rows change in the same transaction.
 
 mod store;
 #[cfg(test)]
 mod tests;
 mod thread;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -72,14 +72,27 @@ struct Inbox {
     bytes: usize,
     /// Of the newest submission.
     ticket: u64,
-    applied: Vec<(usize, Arc<Row>)>,
+    settled: Vec<(usize, Arc<Row>, Settled)>,
     loads: Vec<usize>,
     stop: bool,
     asleep: bool,
 }
 
+/// What the other region said of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    /// Applied, and nothing is left to be done.
+    Applied,
+    /// Applied, and to be applied once more there.
+    Rests,
+    /// Applied once more.
+    Repeated,
+}
+
 struct LaneState {
     lane: Lane,
+    /// Rows that were applied and are kept until they were repeated.
+    resting: BTreeSet<u64>,
     ready: VecDeque<Arc<Row>>,
     ready_bytes: u64,
     /// The first row that is on disk only.
@@ -216,12 +229,30 @@ impl Spool {
         self.shared.groups[group].notified().await;
     }
 
-    /// The other region applied this row.
+    /// The other region applied this row, and nothing is left to be done.
     pub fn applied(&self, lane: usize, row: Arc<Row>) {
-        let lag = Duration::from_millis(now_ms().saturating_sub(row.at_ms));
-        lock(&self.shared.lanes[lane].state).lag = Some(lag);
+        self.settled(lane, row, Settled::Applied);
+    }
+
+    /// The other region applied this row and will once more: the books are done with it, the disk is not, so that it is sent again
+    /// should the other region die before.
+    pub fn rests(&self, lane: usize, row: Arc<Row>) {
+        self.settled(lane, row, Settled::Rests);
+    }
+
+    /// The other region applied a row that rested once more.
+    pub fn repeated(&self, lane: usize, row: Arc<Row>) {
+        self.settled(lane, row, Settled::Repeated);
+    }
+
+    fn settled(&self, lane: usize, row: Arc<Row>, how: Settled) {
+        let mut state = lock(&self.shared.lanes[lane].state);
+        if how != Settled::Repeated && !state.resting.contains(&row.first) {
+            state.lag = Some(Duration::from_millis(now_ms().saturating_sub(row.at_ms)));
+        }
+        drop(state);
         let mut inbox = lock(&self.shared.inbox);
-        inbox.applied.push((lane, row));
+        inbox.settled.push((lane, row, how));
         if inbox.asleep {
             self.shared.work.notify_one();
         }

@@ -1,5 +1,6 @@
 //! Rows and books on disk, in one redb file. Never decides what is kept.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +16,8 @@ use crate::decide::relay::lane::Row;
 
 /// `(lane, first item)` to time, count and items.
 const ROWS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("rows");
+/// Rows that were applied and are kept until the other region repeated them.
+const RESTING: TableDefinition<'_, (u32, u64), ()> = TableDefinition::new("resting");
 /// Lane to books.
 const BOOKS: TableDefinition<'_, u32, [u64; 6]> = TableDefinition::new("books");
 /// Lane to the number of its next item, so that numbers are never used twice.
@@ -99,6 +102,9 @@ pub(super) struct Batch {
     pub(super) voids: Vec<(u32, u64)>,
     pub(super) puts: Vec<(u32, Arc<Row>)>,
     pub(super) removes: Vec<(u32, u64)>,
+    pub(super) rests: Vec<(u32, u64)>,
+    /// As `removes`, of rows that rested.
+    pub(super) repeated: Vec<(u32, u64)>,
     pub(super) books: Vec<(u32, Books)>,
     pub(super) next: Vec<(u32, u64)>,
     /// The daemon stops, and everything is in.
@@ -183,6 +189,17 @@ impl Store {
         read().map_err(StoreError::from_redb)
     }
 
+    /// The rows of `lane` that rest.
+    pub(super) fn resting(&mut self, lane: u32) -> Result<BTreeSet<u64>, StoreError> {
+        let db = self.db()?;
+        let read = || -> Result<BTreeSet<u64>, redb::Error> {
+            let table = db.begin_read()?.open_table(RESTING)?;
+            let names = table.range((lane, 0)..=(lane, u64::MAX))?;
+            names.map(|entry| Ok(entry?.0.value().1)).collect()
+        };
+        read().map_err(StoreError::from_redb)
+    }
+
     /// Makes the batch durable, or nothing of it. After an error the same batch may be tried again.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let done = self.db().and_then(|db| write(db, batch).map_err(StoreError::from_redb));
@@ -209,6 +226,7 @@ fn begin(db: &Database) -> Result<Past, StoreError> {
             clean
         };
         txn.open_table(ROWS)?;
+        txn.open_table(RESTING)?;
         txn.open_table(BOOKS)?;
         txn.commit()?;
         Ok(Ok(clean))
@@ -231,8 +249,18 @@ fn write(db: &Database, batch: &Batch) -> Result<(), redb::Error> {
             encode(row, &mut value);
             rows.insert((*lane, row.first), value.as_slice())?;
         }
-        for &name in &batch.removes {
+        for &name in batch.removes.iter().chain(&batch.repeated) {
             rows.remove(name)?;
+        }
+        let mut resting = txn.open_table(RESTING)?;
+        for &name in &batch.rests {
+            resting.insert(name, ())?;
+        }
+        for &name in &batch.repeated {
+            resting.remove(name)?;
+        }
+        for &(lane, below) in &batch.voids {
+            resting.retain_in((lane, 0)..(lane, below), |_, ()| false)?;
         }
     }
     let mut books = txn.open_table(BOOKS)?;

@@ -212,6 +212,50 @@ fn what_was_durable_is_there_after_every_power_cut() {
     }
 }
 
+/// The other region dies between applying a row and repeating it: the row is still there to be sent again, also after a crash here,
+/// and the books count it once.
+#[test]
+fn what_was_applied_and_not_repeated_is_sent_again_and_counted_once() {
+    let disk = Disk::default();
+    let (spool, thread) = open(&disk, &config(1 << 20, true));
+    for key in [b"a", b"b", b"c"] {
+        let ticket = put(&spool, key);
+        until("durable", || spool.is_durable(ticket));
+    }
+    let rows = drain(&spool);
+    assert_eq!(rows.len(), 3);
+    spool.rests(0, Arc::clone(&rows[0]));
+    spool.rests(0, Arc::clone(&rows[1]));
+    until("applied", || spool.lane_state(0).pending == 1);
+    spool.repeated(0, Arc::clone(&rows[0]));
+    let commits = spool.report().commits;
+    until("repeated", || spool.report().commits > commits);
+    closed(&spool);
+    let crashed = disk.cut_power(&mut |_| 2);
+    spool.stop();
+    thread.join().expect("the thread ends");
+    let (spool, thread) = open(&crashed, &config(1 << 20, true));
+    let view = spool.lane_state(0);
+    assert_eq!((view.books.captured, view.books.applied, view.pending), (3, 2, 1));
+    let mut again = Vec::new();
+    until("both rows", || {
+        again.extend(std::iter::from_fn(|| spool.next(0)));
+        again.len() == 2
+    });
+    assert_eq!(again, rows[1..]);
+    again.iter().for_each(|row| spool.rests(0, Arc::clone(row)));
+    again.iter().for_each(|row| spool.repeated(0, Arc::clone(row)));
+    until("all applied", || spool.lane_state(0).pending == 0);
+    assert_eq!(spool.lane_state(0).books.applied, 3);
+    closed(&spool);
+    spool.stop();
+    thread.join().expect("the thread ends");
+    let (spool, thread) = open(&crashed, &config(1 << 20, true));
+    assert!(spool.next(0).is_none(), "nothing is left");
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
 #[test]
 fn a_disk_that_is_full_delays_tickets_and_loses_nothing() {
     let disk = Disk::default();

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use super::store::{Batch, Past, Store};
 use super::{
-    Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Shared, Spool, SpoolConfig, StoreError,
-    Teller, lock, now_ms,
+    Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Settled, Shared, Spool, SpoolConfig,
+    StoreError, Teller, lock, now_ms,
 };
 use crate::decide::relay::item::Items;
 use crate::decide::relay::lane::{Lane, Row};
@@ -39,7 +39,7 @@ struct Committer {
 struct Work {
     pools: Vec<Vec<u8>>,
     ticket: u64,
-    applied: Vec<(usize, Arc<Row>)>,
+    settled: Vec<(usize, Arc<Row>, Settled)>,
     loads: Vec<usize>,
     stop: bool,
 }
@@ -69,7 +69,7 @@ pub(super) fn start(
             pools: vec![Vec::new(); config.pools],
             bytes: 0,
             ticket: 0,
-            applied: Vec::new(),
+            settled: Vec::new(),
             loads: Vec::new(),
             stop: false,
             asleep: false,
@@ -103,15 +103,20 @@ fn restore(
     let (id, books, next) = store.lane(&config.name)?;
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let mut lane = Lane::new(seed, books, next);
+    let resting = store.resting(id)?;
     let (mut from, mut bytes, mut oldest, mut first) = (0, 0, 0, None);
     loop {
         let (rows, all) = store.rows(id, from, LOAD_BYTES)?;
         for row in &rows {
+            from = row.end();
+            first = first.or(Some(row.first));
+            if resting.contains(&row.first) {
+                continue;
+            }
             lane.restore(row);
             bytes += row.weight();
-            from = row.end();
-            if first.is_none() {
-                (first, oldest) = (Some(row.first), row.at_ms);
+            if oldest == 0 {
+                oldest = row.at_ms;
             }
         }
         if all {
@@ -124,6 +129,7 @@ fn restore(
     }
     let state = LaneState {
         lane,
+        resting,
         ready: VecDeque::new(),
         ready_bytes: 0,
         disk_from: first,
@@ -163,7 +169,7 @@ impl Committer {
                     self.capture(pool, items, &mut batch);
                 }
             }
-            self.settle(&work.applied, &mut batch);
+            self.settle(&work.settled, &mut batch);
             self.bound(&mut batch);
             if self.last_tick.elapsed() >= TICK {
                 self.last_tick = Instant::now();
@@ -192,7 +198,7 @@ impl Committer {
     fn wait(&self) -> Work {
         let mut inbox = lock(&self.shared.inbox);
         let idle = |inbox: &Inbox| {
-            inbox.bytes == 0 && inbox.applied.is_empty() && inbox.loads.is_empty() && !inbox.stop
+            inbox.bytes == 0 && inbox.settled.is_empty() && inbox.loads.is_empty() && !inbox.stop
         };
         if idle(&inbox) {
             inbox.asleep = true;
@@ -207,7 +213,7 @@ impl Committer {
         Work {
             pools: inbox.pools.iter_mut().map(std::mem::take).collect(),
             ticket: inbox.ticket,
-            applied: std::mem::take(&mut inbox.applied),
+            settled: std::mem::take(&mut inbox.settled),
             loads: std::mem::take(&mut inbox.loads),
             stop: inbox.stop,
         }
@@ -230,13 +236,32 @@ impl Committer {
         }
     }
 
-    fn settle(&self, applied: &[(usize, Arc<Row>)], batch: &mut Batch) {
-        for (lane, row) in applied {
+    fn settle(&self, settled: &[(usize, Arc<Row>, Settled)], batch: &mut Batch) {
+        for (lane, row, how) in settled {
             let cell = &self.shared.lanes[*lane];
             let mut state = lock(&cell.state);
-            state.lane.applied(row);
-            gone(&mut state, row);
-            batch.removes.push((cell.id, row.first));
+            let name = (cell.id, row.first);
+            if *how != Settled::Repeated {
+                state.lane.applied(row);
+            }
+            if row.first < state.floor {
+                continue;
+            }
+            match how {
+                Settled::Rests => {
+                    if state.resting.insert(row.first) {
+                        gone(&mut state, row);
+                        batch.rests.push(name);
+                    }
+                }
+                Settled::Applied | Settled::Repeated if state.resting.remove(&row.first) => {
+                    batch.repeated.push(name);
+                }
+                Settled::Applied | Settled::Repeated => {
+                    gone(&mut state, row);
+                    batch.removes.push(name);
+                }
+            }
         }
         for cell in &self.shared.lanes {
             let state = lock(&cell.state);
@@ -280,7 +305,9 @@ impl Committer {
         for cell in &self.shared.lanes {
             let expire_ms = u64::try_from(cell.config.expire_after.as_millis()).unwrap_or(u64::MAX);
             let before = now_ms().saturating_sub(expire_ms);
-            let Ok((rows, _)) = self.store.rows(cell.id, 0, 64 * 1024) else { continue };
+            // What rests is ahead of what is pending.
+            let from = lock(&cell.state).resting.last().map_or(0, |last| last + 1);
+            let Ok((rows, _)) = self.store.rows(cell.id, from, 64 * 1024) else { continue };
             let mut oldest = 0;
             let mut state = lock(&cell.state);
             for row in rows {
@@ -327,8 +354,8 @@ impl Committer {
 
     /// Commits, and tries again until it works: without it no client that wrote is answered. False when the daemon stops meanwhile.
     fn commit(&mut self, batch: &Batch) -> bool {
-        let idle =
-            batch.puts.is_empty() && batch.removes.is_empty() && batch.voids.is_empty() && !batch.clean;
+        let settled = batch.removes.is_empty() && batch.rests.is_empty() && batch.repeated.is_empty();
+        let idle = batch.puts.is_empty() && settled && batch.voids.is_empty() && !batch.clean;
         if idle {
             return true;
         }
@@ -357,6 +384,7 @@ fn cut(cell: &LaneCell, batch: &mut Batch) {
     if let Some(below) = state.lane.take_void() {
         batch.puts.retain(|(id, row)| *id != cell.id || row.first >= below);
         batch.voids.push((cell.id, below));
+        state.resting = state.resting.split_off(&below);
         (state.bytes, state.floor, state.disk_from) = (0, below, None);
         state.ready.clear();
         state.ready_bytes = 0;
