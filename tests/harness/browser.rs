@@ -1,7 +1,7 @@
 //! A headless Chromium and a small server with a page and what it asks for. Never fetches from anywhere but loopback.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -52,6 +52,7 @@ fn answer(mut stream: &TcpStream, pages: &Pages, count: &AtomicU64) -> io::Resul
 #[derive(Debug)]
 pub struct Browser {
     profile: Folder,
+    names: Vec<String>,
 }
 
 impl Browser {
@@ -60,7 +61,14 @@ impl Browser {
     /// # Errors
     /// When no folder can be made for its profile.
     pub fn new() -> Result<Self> {
-        Ok(Self { profile: Folder::new("browser")? })
+        Ok(Self { profile: Folder::new("browser")?, names: Vec::new() })
+    }
+
+    /// The same browser, for which these host names have these addresses.
+    #[must_use]
+    pub fn with_names(mut self, names: &[(&str, Ipv4Addr)]) -> Self {
+        self.names = names.iter().map(|(name, address)| format!("MAP {name} {address}")).collect();
+        self
     }
 
     fn command(&self, size: (u32, u32), dark: bool) -> Command {
@@ -82,6 +90,9 @@ impl Browser {
         chromium.args(["--enable-logging=stderr", "--virtual-time-budget=90000"]);
         chromium.arg(format!("--window-size={},{}", size.0, size.1));
         chromium.arg(format!("--user-data-dir={}", self.profile.path().display()));
+        if !self.names.is_empty() {
+            chromium.arg(format!("--host-resolver-rules={}", self.names.join(",")));
+        }
         if dark {
             chromium.arg("--blink-settings=preferredColorScheme=0");
         }

@@ -27,6 +27,7 @@ pub mod process;
 pub mod program;
 pub mod raw;
 pub mod recorder;
+pub mod relocate;
 pub mod scratch;
 pub mod sweep;
 pub mod tools;

@@ -32,3 +32,16 @@ pub fn has_module(module: &str) -> bool {
 pub fn has_program(name: &str) -> bool {
     Command::new(name).arg("--version").output().is_ok()
 }
+
+/// A Python 2.7 that can be run, if there is one: `python2.7` on `PATH`, or one of pyenv's.
+#[must_use]
+pub fn python2() -> Option<PathBuf> {
+    let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv"));
+    let versions = pyenv.or(home).map(|root| root.join("versions"));
+    let versions = versions.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    let found = versions.flatten().map(|version| version.path().join("bin/python2.7"));
+    found.chain([PathBuf::from("python2.7")]).find(|python| {
+        Command::new(python).args(["-c", "import ssl"]).output().is_ok_and(|tried| tried.status.success())
+    })
+}

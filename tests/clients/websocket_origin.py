@@ -1,0 +1,18 @@
+"""The suite's own echo server, for Python 2.7. Arguments: its port, and the port that clients use."""
+
+import sys
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet import reactor
+
+
+class Echo(WebSocketServerProtocol):
+    def onMessage(self, payload, binary):
+        self.sendMessage(payload, binary)
+
+
+factory = WebSocketServerFactory("ws://127.0.0.1:" + sys.argv[1], externalPort=int(sys.argv[2]))
+factory.protocol = Echo
+factory.setProtocolOptions(failByDrop=False)
+reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
+reactor.run()
