@@ -1,4 +1,5 @@
-//! What `cargo xtask bench nic` and `bench ceiling` ask: loads the kernel program on no interface and measures it by test runs.
+//! What `cargo xtask bench nic` and `bench ceiling` and the check on other kernels ask: loads the kernel program on no interface,
+//! and measures or tries it by test runs.
 //! Speaks lines on standard input and output; never touches an interface.
 
 mod ceiling;
@@ -6,6 +7,7 @@ mod filter;
 mod load;
 mod nic;
 mod shuffle;
+mod verify;
 
 use anyhow::{Result, bail};
 
@@ -17,6 +19,7 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("nic") => nic::serve(quick),
         Some("ceiling") => ceiling::run(quick),
-        _ => bail!("nic-probe nic|ceiling [--quick]"),
+        Some("verify") => verify::run(),
+        _ => bail!("nic-probe nic|ceiling [--quick] | verify"),
     }
 }

@@ -64,47 +64,26 @@ pub struct Need {
     pub coarse_ns: u64,
 }
 
-/// The judgement of a flow that could be shed, with what it was made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judged {
-    /// Verdict, reason, home.
-    pub outcome: Outcome,
-    /// The flow.
-    pub flow: Flow,
-    /// Coarse time of the judgement.
-    pub coarse_ns: u64,
-}
-
-/// Judges a frame.
-///
-/// # Errors
-/// Why the frame is no concern of ceilings and lists, whatever its source: it passes.
+/// Judges a frame. One that is no concern of ceilings and lists, whatever its source, passes with the reason why.
 #[inline(always)]
-pub fn judge<F: Frame, E: Environment>(frame: &F, environment: &E) -> Result<Judged, Reason> {
+pub fn judge<F: Frame, E: Environment>(frame: &F, environment: &E) -> Outcome {
     let mut flow = Flow::NONE;
-    if parse_common(frame, &mut flow) {
-        return judge_flow(flow, frame.bytes(), environment);
+    if !parse_common(frame, &mut flow)
+        && let Err(reason) = parse(frame, &mut flow)
+    {
+        return Outcome::plain(reason);
     }
-    parse(frame, &mut flow)?;
-    judge_flow(flow, frame.bytes(), environment)
+    judge_flow(&flow, frame.bytes(), environment)
 }
 
 #[inline(always)]
-fn judge_flow<E: Environment>(flow: Flow, bytes: usize, environment: &E) -> Result<Judged, Reason> {
-    concerned(&flow, environment)?;
-    let Some(tick) = environment.tick().filter(|tick| !tick.expired()) else {
-        return Err(Reason::LeaseExpired);
-    };
-    let outcome = judge_source(&flow, bytes, environment, tick);
-    Ok(Judged { outcome, flow, coarse_ns: tick.coarse_ns() })
-}
-
-/// The outcome alone.
-#[inline(always)]
-pub fn outcome<F: Frame, E: Environment>(frame: &F, environment: &E) -> Outcome {
-    match judge(frame, environment) {
-        Ok(judged) => judged.outcome,
-        Err(reason) => Outcome::plain(reason),
+fn judge_flow<E: Environment>(flow: &Flow, bytes: usize, environment: &E) -> Outcome {
+    if let Err(reason) = concerned(flow, environment) {
+        return Outcome::plain(reason);
+    }
+    match environment.tick().filter(|tick| !tick.expired()) {
+        Some(tick) => judge_source(flow, bytes, environment, tick),
+        None => Outcome::plain(Reason::LeaseExpired),
     }
 }
 

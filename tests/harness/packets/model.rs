@@ -43,7 +43,7 @@ impl<'a> Model<'a> {
     /// Judges a frame.
     #[must_use]
     pub fn judge(&self, frame: &[u8]) -> Outcome {
-        judge::outcome(&Bytes(frame), &self)
+        judge::judge(&Bytes(frame), &self)
     }
 }
 

@@ -245,7 +245,11 @@ fn refresh(tick: &mut abi::Tick, jiffies: u64) {
     tick.coarse_ns = coarse_ns;
     tick.expired = u32::from(coarse_ns >= control.deadline_ns);
     tick.bank = control.bank as u32 & 1;
-    tick.limited = control.limited;
+    for (to, from) in tick.limited.iter_mut().zip(control.limited) {
+        // SAFETY: a word of a map value. Volatile, because the compiler would make the whole a call of memcpy: a function of the
+        // program's own, over which Linux 6.1 can't follow back which bounds matter, so that it keeps far too many states apart.
+        unsafe { core::ptr::write_volatile(to, from) };
+    }
 }
 
 #[inline(always)]

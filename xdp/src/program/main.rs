@@ -14,14 +14,15 @@
 mod events;
 mod kernel;
 mod maps;
+mod opaque;
 mod packet;
 mod reset;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_common::verdict::{Outcome, Verdict};
-use tidegate_xdp::judge::{judge, outcome};
+use tidegate_common::verdict::Verdict;
+use tidegate_xdp::judge::judge;
 
 use kernel::{Live, Peek};
 use packet::Packet;
@@ -31,24 +32,18 @@ use packet::Packet;
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn tidegate(ctx: XdpContext) -> u32 {
     let packet = Packet::of(&ctx);
-    let judged = match judge(&packet, &Live) {
-        Ok(judged) => judged,
-        Err(reason) => {
-            maps::count(Outcome::plain(reason), &packet);
-            return XDP_PASS;
-        }
-    };
-    maps::count(judged.outcome, &packet);
-    if judged.outcome.reason.is_observed() {
-        events::sample(&judged, &packet);
-        return XDP_PASS;
+    let outcome = judge(&packet, &Live);
+    maps::count(outcome, &packet);
+    let sheds = matches!(outcome.verdict(), Verdict::Shed);
+    if sheds || outcome.reason.is_observed() {
+        events::sample(&ctx, outcome);
     }
-    match judged.outcome.verdict() {
-        Verdict::Pass => XDP_PASS,
-        Verdict::Shed => {
-            events::sample(&judged, &packet);
-            if judged.outcome.reset { reset::answer(&ctx, &judged.flow) } else { XDP_DROP }
-        }
+    if !sheds {
+        XDP_PASS
+    } else if outcome.reset {
+        reset::tidegate_answer(ctx.ctx)
+    } else {
+        XDP_DROP
     }
 }
 
@@ -56,7 +51,7 @@ fn tidegate(ctx: XdpContext) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn tidegate_explain(ctx: XdpContext) -> u32 {
-    outcome(&Packet::of(&ctx), &Peek).encode()
+    judge(&Packet::of(&ctx), &Peek).encode()
 }
 
 /// The floor of measurements.

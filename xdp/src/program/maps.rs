@@ -9,6 +9,7 @@ use tidegate_common::abi::{
 use tidegate_common::verdict::Outcome;
 use tidegate_xdp::frame::Frame;
 
+use crate::opaque::opaque;
 use crate::packet::Packet;
 
 #[map]
@@ -77,7 +78,7 @@ pub(crate) fn read<T: Copy>(table: Table, page: u32, offset: usize) -> Option<T>
     };
     let start = pages.get_ptr(page)?.cast::<u8>();
     // Linux 6.1 loses the bounds of a 32-bit `or`; the compiler, which knows them, must not drop this mask.
-    let offset = core::hint::black_box(offset) & (PAGE_BYTES - size_of::<T>());
+    let offset = opaque(offset) & (PAGE_BYTES - size_of::<T>());
     // SAFETY: `start` is a map value of PAGE_BYTES, and the mask keeps the value within it (its size is a power of two).
     Some(unsafe { *start.add(offset).cast::<T>() })
 }
@@ -96,7 +97,9 @@ pub(crate) fn setting<T: Copy>(field: impl FnOnce(*const Settings) -> *const T) 
 
 #[inline(always)]
 pub(crate) fn class(class: u32) -> Class {
-    let word: u16 = volatile((&raw const CLASSES).cast::<u16>().wrapping_add(class as usize & 255));
+    // The compiler knows that a class has eight bits and would drop the mask; Linux 6.1 does not, and needs it.
+    let class = opaque(class as usize) & 255;
+    let word: u16 = volatile((&raw const CLASSES).cast::<u16>().wrapping_add(class));
     let [home, list] = word.to_le_bytes();
     Class { home, list }
 }
@@ -104,8 +107,8 @@ pub(crate) fn class(class: u32) -> Class {
 #[inline(always)]
 pub(crate) fn port_is_listed(port: u16) -> bool {
     // The compiler knows that a port has 16 bits and would drop the mask; the verifiers of Linux 6.1 and 6.12 do not, and need it.
-    let word = (core::hint::black_box(u32::from(port)) >> 6) & 1023;
-    let word = volatile((&raw const PORTS).cast::<u64>().wrapping_add(word as usize));
+    let word = (opaque(usize::from(port)) >> 6) & 1023;
+    let word = volatile((&raw const PORTS).cast::<u64>().wrapping_add(word));
     word >> (port & 63) & 1 != 0
 }
 

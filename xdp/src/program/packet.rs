@@ -1,7 +1,10 @@
-//! Packet memory as a frame. Each window is one pointer, checked once against the packet's end.
+//! Packet memory as a frame. Each window is one pointer, checked once against the packet's end, which is hidden from the compiler
+//! wherever it would drop the check because of a comparison with the frame's length.
 
 use aya_ebpf::programs::XdpContext;
 use tidegate_xdp::frame::{Frame, Window};
+
+use crate::opaque::opaque;
 
 /// The packet that the program runs on.
 #[derive(Clone, Copy)]
@@ -90,16 +93,4 @@ impl Window for Checked {
         // SAFETY: as for `u16`.
         u64::from_be(unsafe { *((self.0 + at) as *const u64) })
     }
-}
-
-/// The same number, about which the compiler knows nothing: else it drops the checks in `window` that follow from a comparison with
-/// the frame's length, and the verifier, which can't follow, refuses the program.
-#[inline(always)]
-fn opaque(number: usize) -> usize {
-    let mut number = number;
-    // SAFETY: moves a register to itself. (No instruction at all would make two line records for one place, which the kernel refuses.)
-    unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
-    }
-    number
 }

@@ -1,21 +1,28 @@
 //! Writes the answer to a SYN over the SYN itself and sends it back. Decides nothing: a SYN that can't be answered is dropped.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::bpf_xdp_adjust_tail;
 use aya_ebpf::programs::XdpContext;
 use tidegate_xdp::frame::Frame;
-use tidegate_xdp::parse::Flow;
+use tidegate_xdp::parse::{Flow, parse};
 use tidegate_xdp::reset::{self, Syn, WORDS_V4, WORDS_V6};
 
 use crate::packet::Packet;
 
-/// The action for a SYN that is to be answered.
-#[inline(always)]
-pub(crate) fn answer(ctx: &XdpContext, flow: &Flow) -> u32 {
-    let packet = Packet::of(ctx);
-    let length = if reset::may_answer(flow) { write(&packet, flow) } else { None };
-    match length {
-        Some(length) if trim(ctx, packet.bytes(), length) => XDP_TX,
+/// The action for a SYN that is to be answered. A global function that parses the frame once more: the verifier proves it once, and
+/// not anew for each path of the judgement that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn tidegate_answer(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = Packet::of(&ctx);
+    let mut flow = Flow::NONE;
+    if parse(&packet, &mut flow).is_err() || !reset::may_answer(&flow) {
+        return XDP_DROP;
+    }
+    match write(&packet, &flow) {
+        Some(length) if trim(&ctx, packet.bytes(), length) => XDP_TX,
         _ => XDP_DROP,
     }
 }

@@ -142,17 +142,24 @@ pub(crate) fn install(needs: &[Need]) -> Result<()> {
     }
     eprintln!("setup: installing {}", names.join(" "));
     if apt_get(&names).arg("--simulate").output().is_ok_and(|tried| !tried.status.success()) {
-        progress::step("refreshing the list of packages", quiet_apt().arg("update"))?;
+        refresh()?;
     }
     let _guard = ServiceGuard::set();
     match progress::step("installing packages", &mut apt_get(&names)) {
         Ok(()) => Ok(()),
-        // A list that is old names files that the mirror has replaced.
         Err(_) => {
-            progress::step("refreshing the list of packages", quiet_apt().arg("update"))?;
+            refresh()?;
             progress::step("installing packages", &mut apt_get(&names))
         }
     }
+}
+
+/// Fetches the lists of packages anew: old ones name files that the mirror has replaced.
+///
+/// # Errors
+/// When apt-get fails.
+pub(crate) fn refresh() -> Result<()> {
+    progress::step("refreshing the list of packages", quiet_apt().arg("update"))
 }
 
 fn apt_get(names: &[&str]) -> Command {

@@ -2,7 +2,7 @@
 //! Never skips a stage silently: a skip says why, and counts as a failure for root and in CI.
 
 mod cases;
-mod stage;
+pub(crate) mod stage;
 
 use std::path::Path;
 use std::process::Command;
@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     stages.run("clippy-kernel", clippy_kernel);
     stages.run("doc", || doc().map(Outcome::from));
     stages.run("build", || build::host(false).map(Outcome::from));
+    stages.run("verifier", vm::verifier::run);
     stages.run("tests", || cases::run(strict));
     stages.run("deny", deny);
     stages.run("tidy", || tidy::run().map(Outcome::from));

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::quiet;
+use crate::setup::debian::refresh;
 use crate::{package, progress, sh};
 
 const INIT: &str = include_str!("init");
@@ -63,23 +64,42 @@ impl Kernel {
 
 /// The newest package of that pattern, unpacked once.
 pub(super) fn kernel(folder: &Path, pattern: &str) -> Result<Kernel> {
-    let listed = sh::output(Command::new("apt-cache").args(["search", "--names-only", pattern]))?;
-    let mut names: Vec<_> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
-    names.sort_by_key(|name| numbers(name));
-    let name = *names.last().with_context(|| format!("apt knows no package {pattern}; apt-get update"))?;
-    let kernel = folder.join(name);
-    if !kernel.join("boot").is_dir() {
-        fs::create_dir_all(&kernel)?;
-        progress::step(
-            &format!("fetching {name}"),
-            Command::new("apt-get").args(["-q", "download", name]).current_dir(&kernel),
-        )?;
-        let package = entry(&kernel, ".deb")?;
-        quiet(Command::new("dpkg").arg("-x").arg(kernel.join(&package)).arg(&kernel))?;
-        fs::remove_file(kernel.join(package))?;
-    }
+    let kernel = unpacked_newest(folder, pattern).or_else(|_| {
+        refresh()?;
+        unpacked_newest(folder, pattern)
+    })?;
     let release = entry(&kernel.join("lib/modules"), "")?;
     Ok(Kernel { folder: kernel, release })
+}
+
+fn unpacked_newest(folder: &Path, pattern: &str) -> Result<PathBuf> {
+    unpacked(folder, &newest(pattern)?)
+}
+
+fn newest(pattern: &str) -> Result<String> {
+    let listed = sh::output(Command::new("apt-cache").args(["search", "--names-only", pattern]))?;
+    let names = listed.lines().filter_map(|line| line.split(' ').next());
+    let name = names.max_by_key(|name| numbers(name));
+    Ok(name.with_context(|| format!("apt knows no package {pattern}"))?.to_owned())
+}
+
+/// The package's contents; a folder that is whole has its name, whatever ended an earlier try.
+fn unpacked(folder: &Path, name: &str) -> Result<PathBuf> {
+    let kernel = folder.join(name);
+    if kernel.is_dir() {
+        return Ok(kernel);
+    }
+    let fresh = folder.join(format!("{name}.{}", std::process::id()));
+    fs::create_dir_all(&fresh)?;
+    progress::step(
+        &format!("fetching {name}"),
+        Command::new("apt-get").args(["-q", "download", name]).current_dir(&fresh),
+    )?;
+    let package = fresh.join(entry(&fresh, ".deb")?);
+    quiet(Command::new("dpkg").arg("-x").arg(&package).arg(&fresh))?;
+    fs::remove_file(package)?;
+    fs::rename(&fresh, &kernel).with_context(|| format!("making {}", kernel.display()))?;
+    Ok(kernel)
 }
 
 fn numbers(name: &str) -> Vec<u64> {
@@ -164,10 +184,37 @@ pub(super) fn initrd(work: &Path, kernel: &Kernel) -> Result<PathBuf> {
     fs::copy("/bin/busybox", folder.join("bin/busybox"))
         .context("busybox (Debian package busybox-static)")?;
     executable(&folder.join("init"), INIT)?;
-    let archive = work.join("initrd");
+    pack(&folder, &work.join("initrd"))
+}
+
+/// An initial file system that runs `program` with its libraries beside `files`, by the script `init`.
+pub(super) fn alone(work: &Path, program: &Path, files: &[(&Path, &str)], init: &str) -> Result<PathBuf> {
+    let folder = work.join("alone.d");
+    for name in ["bin", "proc", "sys", "dev", "tmp", "run"] {
+        fs::create_dir_all(folder.join(name))?;
+    }
+    fs::copy("/bin/busybox", folder.join("bin/busybox"))
+        .context("busybox (Debian package busybox-static)")?;
+    let name = program.file_name().context("a program has a name")?;
+    quiet(Command::new("strip").arg("-o").arg(folder.join("bin").join(name)).arg(program))?;
+    // Lines as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`.
+    let libraries = sh::output(Command::new("ldd").arg(program))?;
+    for library in libraries.split_whitespace().filter_map(|word| word.strip_prefix('/')) {
+        let to = folder.join(library);
+        fs::create_dir_all(to.parent().context("a library lies in a folder")?)?;
+        fs::copy(Path::new("/").join(library), to).with_context(|| format!("copying /{library}"))?;
+    }
+    for (file, name) in files {
+        fs::copy(file, folder.join(name)).with_context(|| format!("copying {}", file.display()))?;
+    }
+    executable(&folder.join("init"), init)?;
+    pack(&folder, &work.join("alone"))
+}
+
+fn pack(folder: &Path, archive: &Path) -> Result<PathBuf> {
     let pack = format!("find . | cpio -o -H newc --quiet > '{}'", archive.display());
-    quiet(Command::new("sh").args(["-c", &pack]).current_dir(&folder))?;
-    Ok(archive)
+    quiet(Command::new("sh").args(["-c", &pack]).current_dir(folder))?;
+    Ok(archive.to_owned())
 }
 
 fn uncompressed(module: &Path, to: &Path) -> Result<()> {

@@ -1,7 +1,9 @@
-//! The package under a real systemd on Debian's kernels, in virtual machines by software emulation (`cargo xtask test --vm`).
+//! Debian's kernels in virtual machines by software emulation: the package under a real systemd (`cargo xtask test --vm`), and whether
+//! each kernel's verifier takes the program ([`verifier`], one of the default tests).
 //! Never uses this machine's kernel, services or network.
 
 mod image;
+pub(crate) mod verifier;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,25 +77,20 @@ fn boot(
 ) -> Result<()> {
     let disk = image::disk(work, root, kernel, packages)?;
     let initrd = image::initrd(work, kernel)?;
-    let mut qemu = Command::new("timeout");
-    qemu.args([
-        PATIENCE,
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg",
-        "-machine",
-        "q35",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-    ]);
-    qemu.args(["-m", "1024", "-nodefaults", "-display", "none", "-no-reboot"]);
-    qemu.arg("-serial").arg(format!("file:{}", work.join("serial").display()));
+    let mut qemu = machine(PATIENCE, &work.join("serial"));
     qemu.arg("-kernel").arg(kernel.image()?).arg("-initrd").arg(initrd);
     qemu.args(["-append", "console=ttyS0 quiet systemd.show_status=false panic=-1"]);
     qemu.arg("-drive").arg(format!("file={},if=virtio,format=raw", disk.display()));
     progress::step(&format!("booting {series} ({})", kernel.release), &mut qemu)
+}
+
+/// An emulated machine without disk, kernel and network, whose console is that file; it is ended after so many seconds.
+fn machine(patience: &str, serial: &Path) -> Command {
+    let mut qemu = Command::new("timeout");
+    qemu.args([patience, "qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "max"]);
+    qemu.args(["-smp", "2", "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot"]);
+    qemu.arg("-serial").arg(format!("file:{}", serial.display()));
+    qemu
 }
 
 /// Runs a command and forgets what it says unless it fails.

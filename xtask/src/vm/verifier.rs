@@ -1,0 +1,112 @@
+//! Whether the verifiers of this machine's kernel and of Debian's others take the NIC program, with what it costs them.
+//! Never attaches anything, and boots machines that have neither disk nor network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{KERNELS, folder, image, machine};
+use crate::setup::debian::is_root;
+use crate::setup::{self, For};
+use crate::test::stage::Outcome;
+use crate::{build, paths, progress, sh};
+
+/// Longest run of one machine, in seconds; on a quiet processor it takes ten.
+const PATIENCE: &str = "300";
+/// What the probe's lines begin with.
+const SAID: &str = "verify: ";
+/// Lines of a kernel that took the program: three programs, and the packets they were tried with.
+const LINES: usize = 4;
+const OBJECT: &str = "tidegate-xdp.o";
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+TIDEGATE_KERNEL_OBJECT=/tidegate-xdp.o /bin/nic-probe verify 2>&1
+/bin/busybox poweroff -f
+";
+
+/// Runs the stage.
+///
+/// # Errors
+/// When a machine or the probe can't be made; a kernel that refuses is counted and told.
+pub(crate) fn run() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::skipped("loading a kernel program needs root"));
+    }
+    setup::ensure(&[For::Build, For::Machine])?;
+    let object = build::kernel()?;
+    let probe = probe()?;
+    let mut outcome = Outcome { passed: 0, failed: 0, skips: Vec::new() };
+    count(&mut outcome, "this machine", here(&probe, &object));
+    for (series, pattern) in KERNELS {
+        count(&mut outcome, series, elsewhere(series, pattern, &probe, &object));
+    }
+    Ok(outcome)
+}
+
+fn count(outcome: &mut Outcome, kernel: &str, said: Result<String>) {
+    match said.and_then(|said| judged(&said)) {
+        Ok(lines) => {
+            lines.iter().for_each(|line| println!("  {line}"));
+            outcome.passed += 1;
+        }
+        Err(why) => {
+            eprintln!("  {kernel}: {why:#}");
+            outcome.failed += 1;
+        }
+    }
+}
+
+/// The probe's lines if the kernel took everything, else all that it said as an error.
+fn judged(said: &str) -> Result<Vec<String>> {
+    let lines: Vec<_> =
+        said.lines().filter_map(|line| Some(line.trim_end().strip_prefix(SAID)?.to_owned())).collect();
+    ensure!(lines.len() == LINES, "not every program was taken:\n{said}");
+    Ok(lines)
+}
+
+fn probe() -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    cargo.args(["build", "--quiet", "--package", "tidegate-tests", "--bin", "nic-probe"]);
+    sh::run(&mut cargo).context("building nic-probe")?;
+    Ok(paths::target().join("debug/nic-probe"))
+}
+
+fn here(probe: &Path, object: &Path) -> Result<String> {
+    sh::output(Command::new(probe).arg("verify").env("TIDEGATE_KERNEL_OBJECT", object))
+}
+
+fn elsewhere(series: &str, pattern: &str, probe: &Path, object: &Path) -> Result<String> {
+    let kernel = image::kernel(&folder(), pattern)?;
+    let work = folder().join(format!("verify-{series}-{}", std::process::id()));
+    fs::create_dir_all(&work)?;
+    let said = boot(&kernel, &work, probe, object);
+    fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+    said
+}
+
+fn boot(kernel: &image::Kernel, work: &Path, probe: &Path, object: &Path) -> Result<String> {
+    let initrd = image::alone(work, probe, &[(object, OBJECT)], INIT)?;
+    let serial = work.join("serial");
+    let mut qemu = machine(PATIENCE, &serial);
+    qemu.arg("-kernel").arg(kernel.image()?).arg("-initrd").arg(initrd);
+    qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    progress::step(&format!("asking the verifier of {}", kernel.release), &mut qemu)?;
+    Ok(fs::read_to_string(serial)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judged;
+
+    #[test]
+    fn a_kernel_that_says_less_has_refused() {
+        let whole = "boot\r\nverify: a\r\nverify: b\r\nverify: c\r\nverify: d\r\n";
+        assert_eq!(judged(whole).unwrap_or_default(), ["a", "b", "c", "d"]);
+        assert!(judged("verify: a\nError: Linux 6.1 refuses tidegate").is_err());
+        assert!(judged("").is_err());
+    }
+}
