@@ -215,4 +215,33 @@ mod tests {
             assert_eq!(scheduled(&night[0], utc(now)).is_some(), holds, "{now}");
         }
     }
+
+    #[test]
+    fn a_time_of_day_that_is_left_out_never_comes_and_one_that_comes_twice_holds_twice() {
+        let table = |from: &str, to: &str| {
+            format!(
+                "schedule = [{{ from = {from:?}, to = {to:?}, timezone = \"Europe/Paris\", requests_per_second = 8 }}]"
+            )
+        };
+        let minutes = |ceilings: &[Ceiling], midnight: &str| {
+            let start = utc(midnight);
+            let at =
+                |minute: u64| scheduled(&ceilings[0], start + Duration::from_secs(minute * 60)).is_some();
+            (0..24 * 60).filter(|minute| at(*minute)).count()
+        };
+        let (half, around) = (ceilings(&table("02:15", "02:45")), ceilings(&table("01:30", "03:30")));
+        // Whole days of Paris; clocks go from 02:00 to 03:00 in March and from 03:00 to 02:00 in October.
+        assert_eq!(
+            (minutes(&half, "2026-03-28T23:00:00Z"), minutes(&around, "2026-03-28T23:00:00Z")),
+            (0, 60)
+        );
+        assert_eq!(
+            (minutes(&half, "2026-10-24T22:00:00Z"), minutes(&around, "2026-10-24T22:00:00Z")),
+            (60, 180)
+        );
+        assert_eq!(
+            (minutes(&half, "2026-07-01T22:00:00Z"), minutes(&around, "2026-07-01T22:00:00Z")),
+            (30, 120)
+        );
+    }
 }
