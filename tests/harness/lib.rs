@@ -2,7 +2,7 @@
 //! Never touches an interface, namespace, pin or process that it did not make.
 
 pub mod browser;
-#[cfg(feature = "daemon")]
+#[cfg(feature = "certs")]
 pub mod certs;
 pub mod chance;
 pub mod daemon;

@@ -1,81 +1,89 @@
 //! `cargo xtask bench goodput`: what a ceiling lets through when less, and much more, is offered; also while it moves.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::Scale;
-use super::contender::{self, Contender, Setting};
+use super::contender::{Contender, Kind, Setting, Site};
 use super::load::{self, Answered};
 use super::plot::Plot;
 use super::report::{Report, Row};
 use super::rounds::median;
-use crate::build;
-use crate::setup::{self, For};
 
 /// The ceiling.
 const CEILING: u64 = 2_000;
 /// How much is offered, in proportion to it.
 const OFFERED: [f64; 5] = [0.9, 1.1, 2.0, 4.0, 10.0];
+/// Connections of the load.
+const CONNECTIONS: u32 = 64;
 
 const NOTES: &str = "\
 A ceiling of 2,000 requests per second, defaults otherwise; requests are sent at a steady pace over 64 connections, whatever is answered.
-*Accepted* is what was answered with 200 per second, after the first second (which has the burst besides). *Fullest 100 ms* is the most that was
-accepted in any tenth of a second after the first, as a rate. haproxy's ceiling is its usual idiom (a stick table over one second), nginx's is
-`limit_req` with a burst of 100 ms. *Moved*: the ceiling is set to 3,000 under load; accepted per second from half a second later on. The
-baseline is what should have been accepted: the ceiling, or all that was offered where that is less.";
+*Accepted* is what was answered with 200 per second, after the first second (which has the burst besides); its baseline is the ceiling, or
+all that was offered where that is less. *Fullest 100 ms* is the most that was accepted in any tenth of a second after the first, as a
+rate; *first second* what was accepted in it, burst and all (both as answers reach the load, with whatever this machine's scheduler adds).
+haproxy's ceiling is its usual idiom (a stick table over one second), nginx's is `limit_req` with a burst of 100 ms, Envoy's its local rate
+limit filled every second. *Moved*: the ceiling is set to 3,000 under load; accepted per second from half a second later on. *Along a
+ramp*: from 2,000 to 4,000 with `--over`; what was accepted meanwhile, in proportion to the line. *Critical*: half the ceiling is offered
+in that class while 4 times the ceiling is offered in all; what was accepted of it.";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {
-    setup::ensure(&[For::Traffic])?;
-    let binary = build::host(true)?;
-    let (_nginx, origin) = contender::origin()?;
-    let seconds = if scale.quick { 3 } else { 11 };
-    let rounds = if scale.quick { 1 } else { 3 };
+    let site = Site::prepare()?;
+    let (seconds, rounds) = if scale.quick { (2, 1) } else { (6, 2) };
     let mut rows = Vec::new();
     for offered in OFFERED {
-        let contenders = Contender::all(&binary, origin, Setting::Ceiling(CEILING))?;
-        for one in &contenders {
-            eprintln!("  {} at {offered} x", one.name);
-            rows.extend(accepted(one, offered, seconds, rounds)?);
+        for kind in site.kinds() {
+            eprintln!("  {} at {offered} x", kind.name());
+            let one = site.start(kind, Setting::Ceiling(CEILING))?;
+            rows.extend(accepted(&one, offered, seconds, rounds).with_context(|| kind.name())?);
         }
     }
-    rows.push(moved(&binary, origin)?);
+    eprintln!("  a ceiling that moves, one on a ramp, one with classes");
+    rows.push(moved(&site)?);
+    rows.push(ramp(&site, if scale.quick { 4 } else { 15 })?);
+    rows.extend(critical(&site, seconds)?);
     let plot = Plot::Lines {
         title: "Accepted per second under a ceiling of 2,000".to_owned(),
         x: "offered / ceiling".to_owned(),
         y: "requests per second".to_owned(),
         log_x: true,
-        series: series(&rows),
+        series: site.kinds().into_iter().map(|kind| series(kind, &rows)).collect(),
     };
     Ok(Report { bench: "goodput", rows, notes: NOTES.to_owned(), plots: vec![("bench-goodput.svg", plot)] })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-fn accepted(one: &Contender, offered: f64, seconds: u64, rounds: usize) -> Result<[Row; 2]> {
+fn accepted(one: &Contender, offered: f64, seconds: u64, rounds: usize) -> Result<[Row; 3]> {
     let per_second = CEILING as f64 * offered;
     let due = per_second.min(CEILING as f64);
-    let (mut rates, mut fullest) = (Vec::new(), Vec::new());
+    let (mut rates, mut fullest, mut first) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let answers = load::paced(one.address, per_second, Duration::from_secs(seconds), 64)?;
-        let served = after(&answers, 1_000_000);
+        let answers = load::paced(one.address, "/", per_second, Duration::from_secs(seconds), CONNECTIONS)?;
+        let served = within(&answers, 1_000_000..seconds * 1_000_000);
         rates.push(served.len() as f64 / (seconds - 1) as f64);
         fullest.push(fullest_tenth(&served) as f64 * 10.0);
+        first.push(within(&answers, 0..1_000_000).len() as f64);
     }
     let row = |what: &str, runs: Vec<f64>, due| Row {
-        name: format!("{}, {offered} x, {what}", one.name),
+        name: format!("{offered} x, {}, {what}", one.name()),
         value: median(&runs),
         unit: "req/s",
         baseline: Some(due),
         runs,
     };
-    Ok([row("accepted", rates, due), row("fullest 100 ms", fullest, due)])
+    Ok([row("accepted", rates, due), row("fullest 100 ms", fullest, due), row("first second", first, due)])
 }
 
-/// When requests were served, from `from_us` on.
-fn after(answers: &[Answered], from_us: u64) -> Vec<u64> {
-    answers.iter().filter(|one| one.status == 200 && one.at_us >= from_us).map(|one| one.at_us).collect()
+/// When requests were served, of those answered within a span.
+fn within(answers: &[Answered], span_us: std::ops::Range<u64>) -> Vec<u64> {
+    answers
+        .iter()
+        .filter(|one| one.status == 200 && span_us.contains(&one.at_us))
+        .map(|one| one.at_us)
+        .collect()
 }
 
 /// The most served in any 100 ms; `served` is in order.
@@ -84,29 +92,69 @@ fn fullest_tenth(served: &[u64]) -> usize {
     (0..served.len()).map(|at| until(at) - at).max().unwrap_or(0)
 }
 
+/// A load in the background.
+fn offer(
+    to: SocketAddr,
+    path: &'static str,
+    per_second: f64,
+    seconds: u64,
+) -> thread::JoinHandle<Result<Vec<Answered>>> {
+    thread::spawn(move || load::paced(to, path, per_second, Duration::from_secs(seconds), CONNECTIONS))
+}
+
+fn joined(load: thread::JoinHandle<Result<Vec<Answered>>>) -> Result<Vec<Answered>> {
+    load.join().map_err(|_| anyhow!("the load panicked"))?
+}
+
 /// Moves the ceiling while twice as much is offered.
-#[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-fn moved(binary: &Path, origin: std::net::SocketAddr) -> Result<Row> {
-    let one = Contender::tidegate(binary, origin, Setting::Ceiling(CEILING))?;
-    let to = one.address;
-    let load = std::thread::spawn(move || load::paced(to, 6_000.0, Duration::from_secs(6), 64));
-    std::thread::sleep(Duration::from_secs(2));
+fn moved(site: &Site) -> Result<Row> {
+    let one = site.start(Kind::Tidegate, Setting::Ceiling(CEILING))?;
+    let load = offer(one.address, "/", 6_000.0, 6);
+    thread::sleep(Duration::from_secs(2));
+    one.daemon().context("tidegate")?.tell(&["ceiling", "set", "everyone", "requests_per_second=3000"])?;
+    let served = within(&joined(load)?, 2_500_000..6_000_000);
+    Ok(Row::single("moved to 3,000, tidegate, accepted", served.len() as f64 / 3.5, "req/s", Some(3_000.0)))
+}
+
+/// Moves it linearly to its double over so many seconds, from the second second on.
+fn ramp(site: &Site, over: u64) -> Result<Row> {
+    let one = site.start(Kind::Tidegate, Setting::Ceiling(CEILING))?;
+    let began = std::time::Instant::now();
+    let load = offer(one.address, "/", 3.0 * CEILING as f64, over + 4);
+    thread::sleep(Duration::from_secs(2));
+    let to = format!("requests_per_second={}", 2 * CEILING);
     let daemon = one.daemon().context("tidegate")?;
-    daemon.tell(&["ceiling", "set", "everyone", "requests_per_second=3000"])?;
-    let answers = load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
-    let served = after(&answers, 2_500_000);
-    Ok(Row::single("tidegate, moved to 3,000, accepted", served.len() as f64 / 3.5, "req/s", Some(3_000.0)))
+    daemon.tell(&["ceiling", "set", "everyone", &to, "--over", &format!("{over}s")])?;
+    // The command returns when the ramp has begun.
+    let from = u64::try_from(began.elapsed().as_micros())?;
+    let served = within(&joined(load)?, from..from + over * 1_000_000);
+    let due = CEILING as f64 * 1.5;
+    Ok(Row::single("along a ramp, tidegate, accepted", served.len() as f64 / over as f64, "req/s", Some(due)))
+}
+
+/// Critical requests at half the ceiling, among others at three and a half times the ceiling.
+fn critical(site: &Site, seconds: u64) -> Result<[Row; 2]> {
+    let one = site.start(Kind::Tidegate, Setting::Classes(CEILING))?;
+    let others = offer(one.address, "/", 3.5 * CEILING as f64, seconds);
+    let critical = joined(offer(one.address, "/play/", 0.5 * CEILING as f64, seconds))?;
+    let others = joined(others)?;
+    let asked = critical.iter().filter(|one| one.at_us >= 1_000_000).count() as f64;
+    let span = 1_000_000..seconds * 1_000_000;
+    let (ours, rest) = (within(&critical, span.clone()).len() as f64, within(&others, span).len() as f64);
+    let per_second = |count: f64| count / (seconds - 1) as f64;
+    Ok([
+        Row::single("4 x, tidegate, critical accepted", per_second(ours), "req/s", Some(per_second(asked))),
+        Row::single("4 x, tidegate, all accepted", per_second(ours + rest), "req/s", Some(CEILING as f64)),
+    ])
 }
 
 /// A line for each proxy, from the rows of what was accepted.
-fn series(rows: &[Row]) -> Vec<(String, Vec<(f64, f64)>)> {
-    let of = |name: &str| {
-        let named =
-            rows.iter().filter(|row| row.name.starts_with(name) && row.name.ends_with(" x, accepted"));
-        let points = named.zip(OFFERED).map(|(row, offered)| (offered, row.value));
-        (name.to_owned(), points.collect())
+fn series(kind: Kind, rows: &[Row]) -> (String, Vec<(f64, f64)>) {
+    let of = |offered: f64| {
+        let name = format!("{offered} x, {}, accepted", kind.name());
+        rows.iter().find(|row| row.name == name).map(|row| (offered, row.value))
     };
-    ["tidegate", "haproxy", "nginx"].map(of).into()
+    (kind.name().to_owned(), OFFERED.into_iter().filter_map(of).collect())
 }
 
 #[cfg(test)]

