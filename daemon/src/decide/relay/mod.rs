@@ -12,4 +12,6 @@ pub mod lane;
 mod line;
 pub mod repeat;
 pub mod session;
+#[cfg(test)]
+mod sim;
 pub mod window;

@@ -6,7 +6,7 @@
 //!
 //! `TIDEGATE_SIM_SEEDS=1000 cargo test -p tidegate --lib sim` runs that many; `TIDEGATE_SIM_SEED=17` runs one alone.
 
-mod chance;
+pub(in crate::decide) mod chance;
 mod host;
 mod ledger;
 mod world;
