@@ -13,7 +13,7 @@ use tidegate::kernel;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
-        Command::Run(file) => run(&file.config),
+        Command::Run { file, replace } => run(&file.config, *replace),
         Command::Check(file) => check(&file.config, cli.json),
         Command::Detach(detach) => exit(self::detach(&cli, &detach.config)),
         Command::Completions { shell } => {
@@ -30,8 +30,8 @@ fn exit(exit: Exit) -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-fn run(path: &Path) -> ExitCode {
-    match app::run(path) {
+fn run(path: &Path, replace: bool) -> ExitCode {
+    match app::run(path, replace) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tidegate: {error}");

@@ -123,7 +123,7 @@ fn draining_finishes_what_has_begun() -> Result<()> {
     let mut idle = Connection::open(EU, address)?;
     assert_eq!(ask(&mut idle)?, 200);
     wait_until("it is under way", BOUND, || origin.seen().len() == 2)?;
-    edge.proxy.drain();
+    edge.proxy.drain(false);
     let answer = busy.receive(false)?;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     assert!(idle.rest()?.is_empty(), "an idle connection is closed");

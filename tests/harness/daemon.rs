@@ -86,16 +86,8 @@ impl Daemon {
     /// # Errors
     /// When it ends or does not answer in time; the error carries its log.
     pub fn run(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "the daemon runs already");
-        let mut command = self.command();
-        command.arg("run").arg("--config").arg(self.configuration());
-        let mut process = Process::spawn("tidegate", &mut command, &self.log())?;
-        let socket = self.socket();
-        process.wait_until("answering on its socket", START, || {
-            http::unix(&socket, "GET", "/v1/status", b"").is_ok_and(|answer| answer.status == 200)
-        })?;
-        self.process = Some(process);
-        Ok(())
+        let mut command = self.command_to_run();
+        self.run_by(&mut command)
     }
 
     /// Starts it (again) and returns at once, wherever it is by then.
@@ -104,10 +96,50 @@ impl Daemon {
     /// When it runs already or can't be started.
     pub fn launch(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the daemon runs already");
-        let mut command = self.command();
-        command.arg("run").arg("--config").arg(self.configuration());
+        let mut command = self.command_to_run();
         self.process = Some(Process::spawn("tidegate", &mut command, &self.log())?);
         Ok(())
+    }
+
+    /// Starts it (again) as `command` says and returns once it answers.
+    ///
+    /// # Errors
+    /// When it runs already, ends or does not answer in time.
+    pub fn run_by(&mut self, command: &mut Command) -> Result<()> {
+        ensure!(self.process.is_none(), "the daemon runs already");
+        let process = Process::spawn("tidegate", command, &self.log())?;
+        self.process = Some(self.answering(process)?);
+        Ok(())
+    }
+
+    /// Starts the next daemon with `--replace` while this one runs; returns once this one has ended and the next one answers.
+    ///
+    /// # Errors
+    /// When the next one does not take over in time, or this one ends with a failure.
+    pub fn replace(&mut self) -> Result<()> {
+        let mut before = self.process.take().context("the daemon does not run")?;
+        let mut command = self.command_to_run();
+        let process = Process::spawn("tidegate", command.arg("--replace"), &self.log())?;
+        let status = before.wait(START)?;
+        ensure!(status.success(), "the daemon that was replaced ended with {status}:\n{}", before.output());
+        self.process = Some(self.answering(process)?);
+        Ok(())
+    }
+
+    /// What starts it.
+    #[must_use]
+    pub fn command_to_run(&self) -> Command {
+        let mut command = self.command();
+        command.arg("run").arg("--config").arg(self.configuration());
+        command
+    }
+
+    fn answering(&self, mut process: Process) -> Result<Process> {
+        let socket = self.socket();
+        process.wait_until("answering on its socket", START, || {
+            http::unix(&socket, "GET", "/v1/status", b"").is_ok_and(|answer| answer.status == 200)
+        })?;
+        Ok(process)
     }
 
     /// SIGKILL; what it pinned stays.

@@ -56,8 +56,8 @@ impl Edge {
     /// # Errors
     /// When there is none of this name.
     pub fn address(&self, listener: &str) -> Result<SocketAddr> {
-        let found = self.proxy.addresses().iter().find(|(name, _)| name == listener);
-        found.map(|(_, address)| *address).with_context(|| format!("no listener {listener}"))
+        let found = self.proxy.addresses().into_iter().find(|(name, _)| name == listener);
+        found.map(|(_, address)| address).with_context(|| format!("no listener {listener}"))
     }
 
     /// Changes what is in force, as an operator would.

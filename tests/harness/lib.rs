@@ -12,6 +12,7 @@ pub mod edges;
 pub mod foreign;
 pub mod http;
 pub mod lab;
+pub mod manager;
 pub mod memcached;
 pub mod netns;
 pub mod nginx;

@@ -9,32 +9,39 @@ use crate::decide::view::View;
 /// Questions that may wait for `app`.
 const QUEUE: usize = 64;
 
-/// A question to `app`.
+/// Something to do for `app`.
 #[derive(Debug)]
-pub enum Ask {
-    /// Do something.
-    Do {
-        /// What.
-        verb: Box<Verb>,
-        /// Who asks.
-        caller: Caller,
-        /// Where the answer goes.
-        answer: oneshot::Sender<Result<Answer, Refusal>>,
-    },
-    /// Show everything.
-    View(oneshot::Sender<Box<View>>),
+pub struct Ask {
+    /// What.
+    pub verb: Box<Verb>,
+    /// Who asks.
+    pub caller: Caller,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+/// What is put to the desk. Whoever only wants to see does not wait in line behind changes.
+#[derive(Debug)]
+pub struct Questions {
+    /// What to do, one after the other.
+    pub asks: mpsc::Receiver<Ask>,
+    /// Who wants to see everything.
+    pub views: mpsc::Receiver<oneshot::Sender<Box<View>>>,
 }
 
 /// Asks `app`.
 #[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Ask>);
+pub struct Desk {
+    asks: mpsc::Sender<Ask>,
+    views: mpsc::Sender<oneshot::Sender<Box<View>>>,
+}
 
 impl Desk {
     /// A desk, and the questions that are put to it.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Ask>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), receiver)
+    pub fn new() -> (Self, Questions) {
+        let ((asks, asked), (views, wished)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        (Self { asks, views }, Questions { asks: asked, views: wished })
     }
 
     /// Has something done.
@@ -43,7 +50,7 @@ impl Desk {
     /// It was refused, or the daemon is ending.
     pub async fn ask(&self, verb: Verb, caller: Caller) -> Result<Answer, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Ask::Do { verb: Box::new(verb), caller, answer }).await.map_err(|_| ending())?;
+        self.asks.send(Ask { verb: Box::new(verb), caller, answer }).await.map_err(|_| ending())?;
         answered.await.map_err(|_| ending())?
     }
 
@@ -53,7 +60,7 @@ impl Desk {
     /// The daemon is ending.
     pub async fn view(&self) -> Result<Box<View>, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Ask::View(answer)).await.map_err(|_| ending())?;
+        self.views.send(answer).await.map_err(|_| ending())?;
         answered.await.map_err(|_| ending())
     }
 }

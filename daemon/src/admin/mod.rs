@@ -17,7 +17,7 @@ mod stream;
 pub mod top;
 pub mod wire;
 
-pub use desk::{Ask, Desk};
+pub use desk::{Ask, Desk, Questions};
 pub use rights::{Peer, may_change};
 pub use server::{Admin, BindError, bind_metrics, bind_socket, serve_metrics, serve_socket};
 pub use store::{Found, Store, StoreError};

@@ -44,21 +44,13 @@ impl Core {
         cause: Cause,
         now: Timestamp,
     ) -> Vec<String> {
-        let before = std::mem::replace(&mut self.in_force, Arc::new(prepared.in_force));
         let reload_nic = prepared.tables.is_some();
-        if let Some((tables, compile_ms)) = prepared.tables {
-            self.tables = tables;
-            self.records.summary.compile_ms = compile_ms;
-        }
-        let mut notes = Vec::new();
-        if let Err(error) = self.publish_policy() {
-            notes.push(error.to_string());
-        }
+        let (before, mut notes) = self.take_up(prepared);
         let nic = if reload_nic {
             let applied = self.nic.apply(&self.config, &self.in_force, &self.tables).await;
             applied.map(drop).map_err(|error| error.to_string())
         } else {
-            self.nic.set_limits(&self.config, &self.in_force).await
+            notify::patiently(self.nic.set_limits(&self.config, &self.in_force)).await
         };
         if let Err(error) = nic {
             tracing::error!(%error, "the NIC did not take the change; it goes on with what it had");
@@ -66,6 +58,17 @@ impl Core {
         }
         self.tell_differences(&before, cause, now);
         notes
+    }
+
+    /// Makes it what the daemon goes by, and the proxy with it; returns what was in force before.
+    pub(super) fn take_up(&mut self, prepared: Prepared) -> (Arc<InForce>, Vec<String>) {
+        let before = std::mem::replace(&mut self.in_force, Arc::new(prepared.in_force));
+        if let Some((tables, compile_ms)) = prepared.tables {
+            self.tables = tables;
+            self.records.summary.compile_ms = compile_ms;
+        }
+        let notes = self.publish_policy().err().map(|error| error.to_string());
+        (before, notes.into_iter().collect())
     }
 
     /// This host's addresses changed: the program is made for others.
@@ -87,7 +90,7 @@ impl Core {
         Ok(())
     }
 
-    fn tell_differences(&mut self, before: &InForce, cause: Cause, now: Timestamp) {
+    pub(super) fn tell_differences(&mut self, before: &InForce, cause: Cause, now: Timestamp) {
         let here = Arc::clone(&self.in_force);
         for (region, on) in here.failover.iter() {
             if before.failover.get(region) != Some(on) {

@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
+use super::desk::Shown;
 use super::geo::Records;
+use super::hand_over::Offer;
 use super::nic::NicPart;
 use super::relay::RelayPart;
 use crate::admin::{Admin, Store};
@@ -22,6 +24,7 @@ use crate::decide::pressure::Pressure;
 use crate::decide::ramps::Ramps;
 use crate::decide::rates::{Meter, Rates};
 use crate::decide::region::Regions;
+use crate::decide::report::nic::NicReport;
 use crate::decide::sources::SourceTables;
 use crate::decide::view::ConfigSource;
 use crate::proxy::Proxy;
@@ -57,6 +60,13 @@ pub(super) struct Core {
     pub(super) pressure: Pressure,
     /// The configuration before an unconfirmed reload, and when it comes back.
     pub(super) rollback: Option<super::reload::Rollback>,
+    /// What views are made of; follows each change.
+    pub(super) shown: Arc<ArcSwap<Option<Shown>>>,
+    /// The NIC as it was last seen.
+    pub(super) last_nic: Option<NicReport>,
+    /// Listens for a daemon that wants to take over.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) offer: Option<Offer>,
 }
 
 impl Core {

@@ -8,6 +8,7 @@ use crate::kernel;
 use crate::proxy;
 
 use super::geo::GeoError;
+use super::hand_over::HandOverError;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum RunError {
     /// The relay can't be started.
     #[error("[relay]: {0}")]
     Relay(String),
+    /// The running daemon does not hand over.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     /// No runtime.
     #[error("cannot start: {0}")]
     Runtime(std::io::Error),

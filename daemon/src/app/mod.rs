@@ -9,12 +9,15 @@ mod error;
 mod explain;
 mod frame;
 mod geo;
+mod hand_over;
+mod inherit;
 mod logs;
 mod nic;
 mod notify;
 mod ramp_file;
 mod relay;
 mod reload;
+mod run;
 mod simulate;
 mod start;
 mod tick;
@@ -24,18 +27,19 @@ use std::path::Path;
 pub use error::RunError;
 pub use logs::init as init_logs;
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop; with `replace` it takes over from the one that runs as the same instance.
 ///
 /// # Errors
 /// It could not start; what was started is stopped again. The program on the interfaces, if one is there, goes on.
-pub fn run(path: &Path) -> Result<(), RunError> {
+pub fn run(path: &Path, replace: bool) -> Result<(), RunError> {
+    let inherited = inherit::from_manager();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    let result = runtime.block_on(start::run(path));
+    let result = runtime.block_on(run::run(path, inherited, replace));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
 }

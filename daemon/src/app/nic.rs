@@ -3,18 +3,29 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, watch};
 
 use super::error::RunError;
+use super::notify;
 use crate::config::Config;
+use crate::config::types::Xdp;
 use crate::decide::event::Event;
 use crate::decide::inforce::InForce;
 use crate::decide::measure::Measure;
 use crate::decide::nic::{LimitRow, NicPlan};
 use crate::decide::report::nic::{LeaseState, NicReport, NicState};
 use crate::decide::sources::SourceTables;
-use crate::kernel::{self, ApplyReport, AttachError, Nic, NicOptions, NicWish};
+use crate::kernel::{self, ApplyReport, AttachError, Nic, NicOptions, NicWish, OpenError};
+
+/// Everything that makes a program and its limits.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) config: &'a Config,
+    pub(super) in_force: &'a InForce,
+    pub(super) tables: &'a Arc<SourceTables>,
+}
 
 /// The NIC, or that there is none.
 pub(super) struct NicPart {
@@ -25,16 +36,21 @@ pub(super) struct NicPart {
 }
 
 impl NicPart {
-    /// Opens the NIC where the configuration names interfaces.
-    pub(super) async fn open(
-        config: &Config,
+    /// Opens the NIC where the configuration names interfaces, and puts the program on them; every one must take it, or be missing.
+    pub(super) async fn begin(
+        wanted: Wanted<'_>,
         events: &broadcast::Sender<Arc<Event>>,
     ) -> Result<Self, RunError> {
+        let config = wanted.config;
         let mut part = Self { nic: None, addresses: None, rows: Vec::new(), failure: None };
         if config.xdp.interfaces.is_empty() {
             leave_none_behind(config.host.instance.clone()).await;
         } else {
             part.start(config, events).await?;
+        }
+        let report = part.apply(config, wanted.in_force, wanted.tables).await?;
+        if let Some(error) = report.and_then(fatal) {
+            return Err(RunError::NicAttach(error));
         }
         Ok(part)
     }
@@ -50,22 +66,40 @@ impl NicPart {
             lease: config.xdp.lease,
             events: events.clone(),
         };
-        let nic = Nic::open(options).await?;
+        let nic = open_patiently(options).await?;
         self.addresses = Some(nic.addresses());
         self.nic = Some(nic);
         Ok(())
     }
 
-    /// Opens the NIC where a new configuration names interfaces for the first time.
-    pub(super) async fn follow(
+    /// Goes over to `next`: opens the NIC where interfaces are named for the first time, loads, swaps. What is refused changes nothing:
+    /// `now` is in force then as it was.
+    pub(super) async fn switch(
         &mut self,
-        config: &Config,
+        now: Wanted<'_>,
+        next: Wanted<'_>,
         events: &broadcast::Sender<Arc<Event>>,
     ) -> Result<(), RunError> {
-        if self.nic.is_some() || config.xdp.interfaces.is_empty() {
-            return Ok(());
+        let opened = self.nic.is_none() && !next.config.xdp.interfaces.is_empty();
+        if opened {
+            self.start(next.config, events).await?;
         }
-        self.start(config, events).await
+        let refused = match self.apply(next.config, next.in_force, next.tables).await {
+            Ok(report) => {
+                match report.and_then(|report| refusal(report, &now.config.xdp, &next.config.xdp)) {
+                    None => return Ok(()),
+                    Some(refused) => RunError::NicAttach(refused),
+                }
+            }
+            Err(error) => error,
+        };
+        if opened {
+            (self.nic, self.addresses, self.failure) = (None, None, None);
+            leave_none_behind(now.config.host.instance.clone()).await;
+        } else if let Err(error) = self.apply(now.config, now.in_force, now.tables).await {
+            tracing::error!(%error, "the NIC could not be put back to what it was");
+        }
+        Err(refused)
     }
 
     /// The handle, for questions.
@@ -101,7 +135,7 @@ impl NicPart {
             mode: config.xdp.mode,
             lease: config.xdp.lease,
         };
-        let report = nic.apply(wish).await;
+        let report = notify::patiently(nic.apply(wish)).await;
         self.failure = report.as_ref().err().map(ToString::to_string);
         let report = report?;
         self.rows = rows;
@@ -141,6 +175,32 @@ impl NicPart {
     }
 }
 
+/// Longest wait for the daemon before to let go of the pins.
+const HELD: Duration = Duration::from_secs(5);
+
+/// Opens the NIC; a daemon that is just ending may hold the pins for a moment.
+async fn open_patiently(options: NicOptions) -> Result<Nic, OpenError> {
+    let until = Instant::now() + HELD;
+    loop {
+        match Nic::open(options.clone()).await {
+            Err(error) if error.is_held() && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// What a reload is refused for: an interface that does not take the program, unless the same was asked of it before and it is in trouble
+/// anyway. One that is missing is attached to when it appears.
+fn refusal(report: ApplyReport, before: &Xdp, next: &Xdp) -> Option<AttachError> {
+    let asked_before =
+        |name: &str| before.mode == next.mode && before.interfaces.iter().any(|known| known == name);
+    let refused =
+        |failure: &AttachError| !failure.is_missing() && !failure.interface().is_some_and(asked_before);
+    report.failures.into_iter().find(refused)
+}
+
 /// Without interfaces the daemon must not leave a program of an earlier configuration where it was.
 async fn leave_none_behind(instance: String) {
     let done = tokio::task::spawn_blocking(move || kernel::abandon(&instance)).await;
@@ -168,7 +228,7 @@ pub(super) async fn addresses_changed(receiver: &mut Option<watch::Receiver<Arc<
 }
 
 /// The first failure that keeps a daemon from starting: an interface that is missing is attached to when it appears.
-pub(super) fn fatal(report: ApplyReport) -> Option<AttachError> {
+fn fatal(report: ApplyReport) -> Option<AttachError> {
     report.failures.into_iter().find(|failure| !matches!(failure, AttachError::Missing { .. }))
 }
 

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::apply::Prepared;
 use super::core::Core;
+use super::error::RunError;
 use super::geo::{self, Records};
-use super::notify;
+use super::nic::Wanted;
+use super::{inherit, notify};
 use crate::config::{self, Config, LoadError, Loaded};
 use crate::decide::event::{Admin, Cause, What};
 use crate::decide::overrides::Caller;
@@ -60,13 +63,14 @@ impl Core {
         now: Timestamp,
     ) -> Result<Reloaded, Refusal> {
         let next = read(&self.path, self.records.summary).await?;
-        if let Some(kept) = cannot_change(&self.config, &next.config) {
+        let kept = cannot_change(&self.config, &next.config);
+        if !kept.is_empty() {
             let text = format!(
-                "nothing changed: {kept} can only change by a restart (the NIC goes on enforcing meanwhile)"
+                "nothing changed: only a restart takes in another {} (the NIC goes on enforcing meanwhile, and no connection is refused)",
+                kept.join(", ")
             );
-            return Err(Refusal::new(RefusalKind::Conflict, text));
+            return Err(Refusal { kind: RefusalKind::Conflict, text, faults: Vec::new() });
         }
-        let needs_restart = needs_restart(&self.config, &next.config);
         let warnings = next.warnings.clone();
         let before = self.take_over(next, now).await?;
         let confirm_by = confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
@@ -79,6 +83,7 @@ impl Core {
             });
         }
         self.log_reload(caller, Cause::Reload, now);
+        let needs_restart = Vec::new();
         Ok(Reloaded { generation: self.source.generation, warnings, needs_restart, confirm_by })
     }
 
@@ -95,7 +100,15 @@ impl Core {
         let tables = compiled
             .map_err(|error| faulty(error.to_string()))?
             .map_err(|error| faulty(error.to_string()))?;
-        self.proxy.reconfigure(Arc::clone(&next.config)).map_err(|error| faulty(error.to_string()))?;
+        // All that can be refused comes first: sockets, certificates and keys, then the NIC.
+        let proxy =
+            self.proxy.prepare(Arc::clone(&next.config)).map_err(|error| faulty(error.to_string()))?;
+        let wanted = Wanted { config: &next.config, in_force: &in_force, tables: &tables.0 };
+        let present = Wanted { config: &self.config, in_force: &self.in_force, tables: &self.tables };
+        self.nic.switch(present, wanted, &self.events).await.map_err(|error| refused(&error))?;
+        let listened = self.proxy.addresses();
+        self.proxy.commit(proxy);
+        inherit::store_again(&self.proxy, &listened);
         let before = Next {
             config: std::mem::replace(&mut self.config, next.config),
             files: std::mem::replace(&mut self.source.files, next.files),
@@ -107,12 +120,9 @@ impl Core {
         self.ramps.tidy(&self.config.ceilings, now);
         *self.admin.write_group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             self.config.admin.write_group.clone();
-        if let Err(error) = self.nic.follow(&self.config, &self.events).await {
-            self.warnings.push(error.to_string());
-        }
-        let prepared = super::apply::Prepared { in_force, tables: Some(tables) };
-        let notes = self.put_in_force(prepared, Cause::Reload, now).await;
+        let (held, notes) = self.take_up(Prepared { in_force, tables: Some(tables) });
         self.warnings.extend(notes);
+        self.tell_differences(&held, Cause::Reload, now);
         Ok(before)
     }
 
@@ -186,45 +196,28 @@ fn faulty(error: LoadError) -> Refusal {
     }
 }
 
-/// What numbers or names everything else: it can't change while things run.
-fn cannot_change(old: &Config, new: &Config) -> Option<&'static str> {
+fn refused(error: &RunError) -> Refusal {
+    Refusal::new(RefusalKind::Conflict, format!("nothing changed: {error}"))
+}
+
+/// What can't change while things run, by name.
+fn cannot_change(old: &Config, new: &Config) -> Vec<&'static str> {
     let regions = |config: &Config| -> Vec<String> {
         config.regions.iter().map(|(_, region)| region.name.clone()).collect()
     };
-    let upstreams = |config: &Config| -> Vec<String> {
-        let name = |listener: &config::types::Listener| {
-            config.upstreams.get(listener.upstream).map(|upstream| upstream.name.clone()).unwrap_or_default()
-        };
-        config.listeners.iter().map(name).collect()
-    };
-    let order = |config: &Config| -> Vec<usize> {
-        config.listeners.iter().map(|listener| listener.upstream).collect()
-    };
-    if old.host.instance != new.host.instance || old.host.state_dir != new.host.state_dir {
-        return Some("[host].instance or state_dir");
-    }
-    if regions(old) != regions(new) || old.host.region != new.host.region {
-        return Some("the list of [[region]]s, their order, or [host].region");
-    }
-    if old.listeners.len() == new.listeners.len()
-        && (upstreams(old) != upstreams(new) || order(old) != order(new))
-    {
-        return Some("which [[upstream]] a [[listener]] uses, or the upstreams' order");
-    }
-    None
-}
-
-/// What is read, and put in force by a restart only.
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let debug = |value: &dyn std::fmt::Debug| format!("{value:?}");
-    let parts: [(&str, String, String); 7] = [
-        ("[log]", debug(&old.log), debug(&new.log)),
-        ("[host].workers", debug(&old.host.workers), debug(&new.host.workers)),
-        ("[[listener]]", debug(&old.listeners), debug(&new.listeners)),
-        ("[identity]", debug(&old.identity), debug(&new.identity)),
-        ("[relay]", debug(&old.relay), debug(&new.relay)),
-        ("[admin].socket", debug(&old.admin.socket), debug(&new.admin.socket)),
-        ("[admin].metrics", debug(&old.admin.metrics), debug(&new.admin.metrics)),
+    let same = |old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| debug(old) == debug(new);
+    let parts = [
+        ("[host].instance", old.host.instance == new.host.instance),
+        ("[host].state_dir", old.host.state_dir == new.host.state_dir),
+        ("[host].region", old.host.region == new.host.region),
+        ("[host].workers", old.host.workers == new.host.workers),
+        ("list of [[region]]s or order of them", regions(old) == regions(new)),
+        ("[identity]", same(&old.identity, &new.identity)),
+        ("[relay]", same(&old.relay, &new.relay)),
+        ("[admin].socket", old.admin.socket == new.admin.socket),
+        ("[admin].metrics", old.admin.metrics == new.admin.metrics),
+        ("[log]", same(&old.log, &new.log)),
     ];
-    parts.into_iter().filter(|(_, old, new)| old != new).map(|(name, ..)| name.to_owned()).collect()
+    parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }

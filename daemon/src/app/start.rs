@@ -1,25 +1,25 @@
-//! Starts every part in order, serves until told to stop, and stops in order. Decides nothing.
+//! Builds every part in order. Decides nothing, and serves nobody.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
+use super::desk;
 use super::error::RunError;
-use super::nic::{self, NicPart};
+use super::hand_over::{self, Named, Successor};
+use super::nic::{NicPart, Wanted};
 use super::relay::RelayPart;
-use super::{geo, logs, notify, ramp_file};
-use crate::admin::{self, Admin, Ask, Desk, Store};
-use crate::config::{self, Config, Loaded};
+use super::{geo, inherit, notify, ramp_file};
+use crate::admin::{self, Admin, Ask, Desk, Questions, Store};
+use crate::config::Config;
 use crate::decide::admission::Book;
-use crate::decide::event::{Event, RelayWhat, What};
 use crate::decide::inforce::InForce;
 use crate::decide::policy::Policy;
 use crate::decide::pressure::Pressure;
@@ -31,47 +31,61 @@ use crate::proxy::{Proxy, ProxySetup};
 
 /// Events that a slow reader may be behind.
 const EVENTS: usize = 4096;
-/// How often time is looked at.
-const TICK: Duration = Duration::from_millis(200);
-/// Longest wait for open requests at the end.
-const DRAIN: Duration = Duration::from_secs(15);
 
-/// Runs until told to stop.
-pub(super) async fn run(path: &Path) -> Result<(), RunError> {
-    let Loaded { config, warnings, files } = config::load(path)?;
-    logs::init(&config.log);
-    let mut told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    let mut signals = Signals::new().map_err(RunError::Runtime)?;
-    let (desk, asks) = Desk::new();
-    let mut core = start(path, config, files, desk, &mut told).await?;
+/// What a daemon begins with.
+pub(super) struct Beginning {
+    /// The configuration's file.
+    pub(super) path: PathBuf,
+    /// What was read from it.
+    pub(super) config: Arc<Config>,
+    /// All files that it was read from.
+    pub(super) files: Vec<PathBuf>,
+    /// What is odd about them.
+    pub(super) warnings: Vec<String>,
+    /// Sockets that listen already.
+    pub(super) inherited: Named,
+}
+
+/// A daemon that accepts.
+pub(super) struct Running {
+    pub(super) core: Core,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    /// Daemons that want to take over.
+    pub(super) successors: mpsc::Receiver<Successor>,
+    /// Ends the doors and the views.
+    pub(super) stop: CancellationToken,
+    pub(super) doors: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything and says so.
+pub(super) async fn start(beginning: Beginning) -> Result<Running, RunError> {
+    let (desk, questions) = Desk::new();
+    let mut told = beginning.warnings.clone();
+    let (mut core, successors) = build(beginning, desk, &mut told).await?;
     for warning in &told {
         tracing::warn!("{warning}");
     }
     core.warnings = told;
     let stop = CancellationToken::new();
-    let doors = open_doors(&core, &stop).await?;
+    let mut doors = open_doors(&core, &stop).await?;
     core.sample().await;
+    core.publish_view();
+    let Questions { asks, views } = questions;
+    doors.push(tokio::spawn(desk::answer_views(views, Arc::clone(&core.shown), stop.clone())));
+    inherit::store(&core.proxy);
     notify::ready(&core.line());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", core.line());
-    serve(&mut core, asks, &mut signals).await;
-    finish(core, &mut signals).await;
-    stop.cancel();
-    for door in doors {
-        _ = door.await;
-    }
-    Ok(())
+    Ok(Running { core, asks, successors, stop, doors })
 }
 
 /// Builds everything; what fails undoes nothing but itself, since nothing outside was changed before the NIC.
-async fn start(
-    path: &Path,
-    config: Config,
-    files: Vec<std::path::PathBuf>,
+async fn build(
+    beginning: Beginning,
     desk: Desk,
     told: &mut Vec<String>,
-) -> Result<Core, RunError> {
+) -> Result<(Core, mpsc::Receiver<Successor>), RunError> {
+    let Beginning { path, config, files, inherited, .. } = beginning;
     let now = Timestamp::now();
-    let config = Arc::new(config);
     let store = Arc::new(Store::open(&config.host.state_dir, &config.host.instance)?);
     let found = store.load()?;
     told.extend(found.set_aside);
@@ -85,24 +99,21 @@ async fn start(
     let mut book = Book::default();
     let policy = first_policy(&config, &in_force, &tables, &mut book)?;
     let (events, _) = broadcast::channel(EVENTS);
-    let mut nic = NicPart::open(&config, &events).await?;
-    if let Some(report) = nic.apply(&config, &in_force, &tables).await?
-        && let Some(error) = nic::fatal(report)
-    {
-        return Err(RunError::NicAttach(error));
-    }
+    let wanted = Wanted { config: &config, in_force: &in_force, tables: &tables };
+    let nic = NicPart::begin(wanted, &events).await?;
     let setup = ProxySetup {
         config: Arc::clone(&config),
         policy: Arc::clone(&policy),
         events: events.clone(),
-        inherited: Vec::new(),
+        inherited,
     };
     let proxy = Arc::new(Proxy::start(setup)?);
+    let (offer, successors) = listen_for_successors(store.folder(), &proxy);
     let relay = RelayPart::start(&config, &proxy, &events)?;
     let write_group = std::sync::Mutex::new(config.admin.write_group.clone());
     let admin = Arc::new(Admin { desk, events: events.clone(), write_group });
-    Ok(Core {
-        path: path.to_owned(),
+    let core = Core {
+        path,
         source: ConfigSource { files, generation: 1, loaded: now, last_reload: None },
         warnings: Vec::new(),
         started: now,
@@ -128,8 +139,28 @@ async fn start(
         rates: Arc::new(Rates::default()),
         pressure: Pressure::default(),
         rollback: None,
+        shown: Arc::new(ArcSwap::from_pointee(None)),
+        last_nic: None,
+        offer,
         config,
-    })
+    };
+    Ok((core, successors))
+}
+
+/// Without it the daemon runs as well; only `run --replace` finds nobody.
+fn listen_for_successors(
+    folder: &Path,
+    proxy: &Arc<Proxy>,
+) -> (Option<hand_over::Offer>, mpsc::Receiver<Successor>) {
+    let (to, successors) = mpsc::channel(1);
+    let proxy: Weak<Proxy> = Arc::downgrade(proxy);
+    let sockets = move || {
+        let ending = || std::io::Error::other("the daemon is ending");
+        proxy.upgrade().ok_or_else(ending)?.sockets()
+    };
+    let offer = hand_over::offer(&folder.join(hand_over::NAME), sockets, to);
+    let told = |error: &std::io::Error| tracing::warn!(%error, "`run --replace` will not find this daemon");
+    (offer.inspect_err(told).ok(), successors)
 }
 
 /// What the proxy goes by until something changes.
@@ -152,81 +183,4 @@ async fn open_doors(core: &Core, stop: &CancellationToken) -> Result<Vec<JoinHan
         doors.push(tokio::spawn(admin::serve_metrics(listener, Arc::clone(&core.admin), stop.clone())));
     }
     Ok(doors)
-}
-
-/// What the daemon is told from outside.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// One thing after the other, until told to end.
-async fn serve(core: &mut Core, mut asks: mpsc::Receiver<Ask>, signals: &mut Signals) {
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut alive = tokio::time::interval(notify::watchdog_interval().unwrap_or(Duration::from_secs(3600)));
-    let mut events = core.events.subscribe();
-    let mut addresses = core.nic.watch();
-    loop {
-        // A reload may have opened the NIC.
-        addresses = addresses.or_else(|| core.nic.watch());
-        tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-            // SIGHUP's outcome is in the log and in `status`.
-            _ = signals.hangup.recv() => drop(core.reload(None, None).await),
-            Some(ask) = asks.recv() => core.answer(ask).await,
-            _ = tick.tick() => core.tick().await,
-            _ = second.tick() => core.sample().await,
-            _ = alive.tick() => notify::alive(),
-            () = nic::addresses_changed(&mut addresses) => core.addresses_changed().await,
-            event = events.recv() => notice(core, event.ok().as_deref()),
-        }
-    }
-}
-
-fn notice(core: &mut Core, event: Option<&Event>) {
-    if let Some(What::Relay(relay)) = event.map(|event| &event.what)
-        && relay.what == RelayWhat::Flushed
-    {
-        core.cache_flushed();
-    }
-}
-
-/// Lets open requests finish; a second signal ends it at once. The program stays on the interfaces.
-async fn finish(core: Core, signals: &mut Signals) {
-    notify::stopping();
-    tracing::info!("stopping: the NIC program stays attached and enforces until its lease ends");
-    core.proxy.drain();
-    let until = Instant::now() + DRAIN;
-    while !core.proxy.is_drained() && Instant::now() < until {
-        tokio::select! {
-            () = signals.end() => break,
-            () = tokio::time::sleep(Duration::from_millis(20)) => {}
-        }
-    }
-    let socket = core.config.admin.socket.clone();
-    // The view tasks hold the proxy for moments only; whoever is last stops it.
-    drop(core);
-    _ = std::fs::remove_file(socket);
 }

@@ -33,6 +33,7 @@ impl Core {
         let proxy = self.proxy.report();
         self.pressure.step(pressure::seen(&proxy));
         let totals = Totals::of(nic.as_ref(), Some(&proxy));
+        self.last_nic = nic;
         self.meter.sample(self.steady_ms(), totals);
         self.rates = Arc::new(self.meter.rates());
         if (self.steady_ms() / 1_000).is_multiple_of(RAMPS_KEPT_EVERY_S) {

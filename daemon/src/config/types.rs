@@ -187,7 +187,7 @@ pub struct Session {
 }
 
 /// `[[listener]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Unique name.
     pub name: String,
@@ -219,7 +219,7 @@ pub enum ListenerKind {
 }
 
 /// `tls`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// PEM chain.
     pub certificate: PathBuf,
@@ -228,7 +228,7 @@ pub struct Tls {
 }
 
 /// `limits`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most bytes of a request's head.
     pub header_bytes: usize,

@@ -75,6 +75,19 @@ pub enum AttachError {
 }
 
 impl AttachError {
+    /// The interface that it is about.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Missing { interface }
+            | Self::Foreign { interface, .. }
+            | Self::Refused { interface, .. }
+            | Self::Swap { interface, .. }
+            | Self::Pin { interface, .. } => Some(interface),
+            Self::Program(_) => None,
+        }
+    }
+
     /// Whether waiting may help: the interface may still appear.
     #[must_use]
     pub fn is_missing(&self) -> bool {

@@ -44,6 +44,14 @@ pub enum OpenError {
     Gone(#[from] NicGone),
 }
 
+impl OpenError {
+    /// Another daemon of the instance holds the pins, perhaps only for a moment more.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Pins(PinsError::Held { .. }))
+    }
+}
+
 /// Why a program cannot be loaded. Nothing was changed on any interface.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -22,7 +22,7 @@ use crate::decide::report::nic::NicReport;
 const QUEUE: usize = 16;
 
 /// What [`Nic::open`] needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NicOptions {
     /// Names the pins.
     pub instance: String,

@@ -16,10 +16,11 @@ use tokio::time::{Instant, Sleep};
 
 use super::clock;
 use super::enter::{self, Entered};
+use super::leaving::Moment;
 use super::meter::{Late, Metered, Pace};
 use super::relay;
 use super::service;
-use super::shared::{Door, Open, Worker};
+use super::shared::{Arrived, Door, Worker};
 use super::stream::Stream;
 use crate::config::types::Limits;
 use crate::decide::region::RegionId;
@@ -41,15 +42,16 @@ pub(crate) struct Client {
     pub(crate) region: Option<RegionId>,
 }
 
+impl Client {
+    /// The connection is to end as soon as nothing is under way on it.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.worker.draining.get() || self.listener.leaving.get()
+    }
+}
+
 /// Serves a connection until it ends.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    listener: Rc<Door>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    open: Open,
-) {
-    let _open = open;
+pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, peer: SocketAddr) {
+    let worker = Rc::clone(&arrived.worker);
     let peer = peer.ip().to_canonical();
     let limits = listener.spec.limits;
     let entered = tokio::time::timeout(limits.header_timeout, enter::enter(&listener, tcp, peer)).await;
@@ -58,6 +60,7 @@ pub(crate) async fn serve(
         Ok(Err(error)) => return tracing::debug!(client = %peer, %error, "connection not entered"),
         Err(_) => return tracing::debug!(client = %peer, "nothing said in time"),
     };
+    arrived.entered();
     if stream.alpn() == Some(link::ALPN_RELAY) {
         return relay::hand_over(&worker, RelayStream { region, io: Box::new(stream) });
     }
@@ -113,24 +116,27 @@ async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
     drive(&client, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
 }
 
-/// Runs a connection, ends it when the other side keeps us waiting, and lets it finish when the worker drains.
+/// Runs a connection, ends it when the other side keeps us waiting, and lets it finish when it is to leave.
 async fn drive<C>(client: &Client, mut connection: Pin<&mut C>, finish: impl Fn(Pin<&mut C>))
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let slot = std::cell::Cell::new(None);
     let mut alarm = pin!(Alarm::new());
-    let mut finishing = false;
+    let (mut finishing, mut moment) = (false, Moment::default());
     let ended = std::future::poll_fn(|cx| {
         if slot.get().is_none() {
             slot.set(Some(client.worker.connections.borrow_mut().insert(cx.waker().clone())));
         }
-        if client.worker.draining.get() && !finishing {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(Ended::Http));
+            }
+            if finishing || !may_finish(client, &mut moment, cx) {
+                break;
+            }
             finishing = true;
             finish(connection.as_mut());
-        }
-        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(Ended::Http));
         }
         alarm.as_mut().poll(&client.pace, cx).map(|late| Err(Ended::Late(late)))
     });
@@ -140,6 +146,14 @@ where
     if let Some(slot) = slot.get() {
         client.worker.connections.borrow_mut().remove(slot);
     }
+}
+
+/// A request that has begun is answered first; HTTP/2 says itself which ones it still takes.
+fn may_finish(client: &Client, moment: &mut Moment, cx: &mut Context<'_>) -> bool {
+    let multiplexed = client.pace.is_multiplexed();
+    client.is_leaving()
+        && moment.has_come(cx, multiplexed, &client.worker.dice)
+        && (multiplexed || client.pace.is_idle())
 }
 
 /// Why a connection did not end well.

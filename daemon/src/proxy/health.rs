@@ -75,12 +75,25 @@ pub(crate) fn run(
     runtime.block_on(async {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = link::keep_fresh(prober.identities.fresh(), FRESH, tls::tell) => {}
+            () = keep_fresh(&prober.identities, changed.clone()) => {}
             () = rounds(prober.clone(), changed) => {}
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(())
+}
+
+/// Looks at the certificate files that the configuration of the moment names.
+async fn keep_fresh(identities: &Identities, mut changed: watch::Receiver<u64>) {
+    loop {
+        let ended = tokio::select! {
+            () = link::keep_fresh(identities.fresh(), FRESH, tls::tell) => true,
+            ended = changed.changed() => ended.is_err(),
+        };
+        if ended {
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn rounds(prober: Prober, mut changed: watch::Receiver<u64>) {

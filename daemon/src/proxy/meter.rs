@@ -18,6 +18,8 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 /// A request is being handled, or the stream is a tunnel.
 const BUSY: u8 = 2;
+/// Nothing has arrived yet on a new connection.
+const NEW: u8 = 3;
 
 /// What the driver, the stream and the service know of one connection. Relaxed atomics on one thread: plain moves.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Pace {
         let now = clock::now().0;
         let head_ns = ns(limits.header_timeout);
         Self {
-            phase: AtomicU8::new(HEAD),
+            phase: AtomicU8::new(NEW),
             multiplexed: AtomicBool::new(false),
             active: AtomicU64::new(0),
             read_by: AtomicU64::new(now.saturating_add(head_ns)),
@@ -107,6 +109,16 @@ impl Pace {
         }
     }
 
+    /// HTTP/2, which can be told to leave at any time.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Relaxed)
+    }
+
+    /// An HTTP/1.1 connection on which nothing of a request is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase.load(Relaxed) == IDLE
+    }
+
     /// Nothing is being handled: what is written now is hyper's own.
     fn is_between(&self) -> bool {
         self.active.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed)
@@ -120,9 +132,14 @@ impl Pace {
             BUSY => self.raw.miss(),
             phase => self.raw.add(bytes, phase == IDLE),
         }
-        if self.phase.load(Relaxed) == IDLE {
-            self.phase.store(HEAD, Relaxed);
-            self.read_by.store(clock::now().0.saturating_add(self.head_ns), Relaxed);
+        match self.phase.load(Relaxed) {
+            IDLE => {
+                self.phase.store(HEAD, Relaxed);
+                self.read_by.store(clock::now().0.saturating_add(self.head_ns), Relaxed);
+            }
+            // The first head is due from when the connection was accepted.
+            NEW => self.phase.store(HEAD, Relaxed),
+            _ => {}
         }
     }
 

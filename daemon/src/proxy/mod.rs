@@ -14,6 +14,8 @@ mod enter;
 mod facts;
 mod headers;
 mod health;
+mod leaving;
+mod listening;
 mod meter;
 mod pins;
 mod pool;
@@ -52,6 +54,7 @@ use crate::decide::policy::Policy;
 use crate::decide::report::proxy::ProxyReport;
 use crate::decide::route::Live;
 use crate::link::{PeerTls, RelayStream, TlsFault};
+use listening::{ListenError, Listening};
 use report::Rates;
 use shared::Shared;
 use stats::{Stats, WorkerStats};
@@ -71,8 +74,8 @@ pub struct ProxySetup {
     pub policy: Arc<ArcSwap<Policy>>,
     /// Where samples and changes are told.
     pub events: broadcast::Sender<Arc<Event>>,
-    /// Sockets that are listening already (socket activation, hand-over), by listener name. One that fits a listener's name is used by
-    /// the first worker; the others open their own beside it.
+    /// Sockets that are listening already (socket activation, hand-over), by listener name. Those that are where a listener of the name
+    /// is configured to be are all accepted from, and no others opened beside them; the rest is closed.
     pub inherited: Vec<(String, TcpListener)>,
 }
 
@@ -93,6 +96,15 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
+impl From<ListenError> for StartError {
+    fn from(error: ListenError) -> Self {
+        match error {
+            ListenError::Bind(error) => Self::Bind(error),
+            ListenError::Tls(fault) => Self::Tls(fault),
+        }
+    }
+}
+
 /// The running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -101,11 +113,22 @@ pub struct Proxy {
     stats: Stats,
     rates: Mutex<Rates>,
     relay_streams: Mutex<Option<mpsc::Receiver<RelayStream>>>,
-    addresses: Vec<(String, SocketAddr)>,
+    listening: ArcSwap<Listening>,
+    /// Every worker hears of its listeners here.
+    openings: Vec<mpsc::UnboundedSender<Vec<Opening>>>,
     changed: watch::Sender<u64>,
     drain: CancellationToken,
     stop: CancellationToken,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
+}
+
+/// Another configuration, with everything that could fail about it done. Dropped, nothing has changed.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Arc<Config>,
+    listening: Listening,
+    openings: Vec<Vec<Opening>>,
+    pins: Option<Arc<Pins>>,
 }
 
 impl Proxy {
@@ -114,11 +137,14 @@ impl Proxy {
     /// # Errors
     /// When an address can't be listened on or a thread can't be started.
     pub fn start(setup: ProxySetup) -> Result<Self, StartError> {
-        let ProxySetup { config, policy, events, inherited } = setup;
+        let ProxySetup { config, policy, events, mut inherited } = setup;
         let workers = worker_count(&config);
         let identities = Arc::new(Identities::load(&config)?);
         let pins = ArcSwapOption::new(pins::load(&config)?);
-        let (openings, addresses) = open_all(&config, &identities, inherited, workers)?;
+        let listening =
+            Listening::plan(&config, &identities, &Listening::default(), &mut inherited, workers)?;
+        tell_unused(&inherited);
+        identities.show(listening.shown());
         let (relay, relay_streams) = mpsc::channel(RELAY_STREAMS);
         let live = Arc::new(ArcSwap::from_pointee(Live::all_up(&policy.load())));
         let topology = Arc::new(ArcSwap::from_pointee(Topology::new(&config, None)));
@@ -130,9 +156,10 @@ impl Proxy {
             pins,
             relay,
             events,
-            pseudonym: pseudonym(&config, &addresses),
+            pseudonym: pseudonym(&config, &listening.addresses()),
             access: config.log.access,
             draining: false.into(),
+            succeeded: false.into(),
         });
         let (changed, _) = watch::channel(0);
         let mut proxy = Self {
@@ -141,23 +168,26 @@ impl Proxy {
             stats: Stats((0..workers).map(|_| WorkerStats::new()).collect()),
             rates: Mutex::default(),
             relay_streams: Mutex::new(Some(relay_streams)),
-            addresses,
+            listening: ArcSwap::from_pointee(listening),
+            openings: Vec::with_capacity(workers),
             changed,
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
             threads: Vec::with_capacity(workers + 1),
         };
-        proxy.spawn(openings)?;
+        proxy.spawn(workers)?;
         Ok(proxy)
     }
 
-    fn spawn(&mut self, openings: Vec<Vec<Opening>>) -> Result<(), StartError> {
-        for (number, openings) in openings.into_iter().enumerate() {
+    fn spawn(&mut self, workers: usize) -> Result<(), StartError> {
+        for number in 0..workers {
+            let (sender, openings) = mpsc::unbounded_channel();
+            _ = sender.send(self.listening.load().openings(number, workers)?);
+            self.openings.push(sender);
             let start = Start {
                 shared: Arc::clone(&self.shared),
                 stats: Arc::clone(&self.stats.0[number]),
                 openings,
-                changed: self.changed.subscribe(),
                 drain: self.drain.clone(),
                 stop: self.stop.clone(),
             };
@@ -180,8 +210,17 @@ impl Proxy {
 
     /// Where each listener really listens (its port may have been 0).
     #[must_use]
-    pub fn addresses(&self) -> &[(String, SocketAddr)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listening.load().addresses()
+    }
+
+    /// Handles of all listening sockets, by listener name, for whoever listens next: as long as one handle is open, nobody who connects is
+    /// refused.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn sockets(&self) -> std::io::Result<Vec<(String, TcpListener)>> {
+        self.listening.load().sockets()
     }
 
     /// This host's identity towards other regions, for the relay's links; `None` without `[identity]`.
@@ -215,23 +254,44 @@ impl Proxy {
         report::make(&self.shared, &self.stats, &mut rates)
     }
 
-    /// Takes over another configuration's upstreams, endpoints, edges, probes and session keys. The policy is replaced by `app`; listeners
-    /// stay as they are.
+    /// Does all of taking over another configuration that can fail: reads certificates and session keys, opens sockets. Workers and
+    /// `[identity]` stay as they are.
     ///
     /// # Errors
-    /// When `[session]` can't be used; then nothing has changed.
-    pub fn reconfigure(&self, config: Arc<Config>) -> Result<(), PinError> {
-        self.shared.pins.store(pins::load(&config)?);
+    /// When an address can't be listened on, or a file can't be used.
+    pub fn prepare(&self, config: Arc<Config>) -> Result<Prepared, StartError> {
+        let pins = pins::load(&config)?;
+        self.shared.identities.learn(&config)?;
+        let (before, workers) = (self.listening.load(), self.stats.0.len());
+        let listening = Listening::plan(&config, &self.shared.identities, &before, &mut Vec::new(), workers)?;
+        let openings = (0..workers).map(|worker| listening.openings(worker, workers));
+        let openings = openings.collect::<Result<_, _>>()?;
+        Ok(Prepared { config, listening, openings, pins })
+    }
+
+    /// Takes it over: listeners with their terms and certificates, upstreams, endpoints, edges, probes and session keys. Who is connected
+    /// through a listener that is gone or has other terms is told to leave. The policy is replaced by `app`.
+    pub fn commit(&self, prepared: Prepared) {
+        let Prepared { config, listening, openings, pins } = prepared;
+        self.shared.pins.store(pins);
         let topology = Topology::new(&config, Some(&self.shared.topology.load()));
         self.config.store(config);
         self.shared.topology.store(Arc::new(topology));
+        self.shared.identities.show(listening.shown());
+        self.listening.store(Arc::new(listening));
+        for (worker, openings) in self.openings.iter().zip(openings) {
+            _ = worker.send(openings);
+        }
         self.changed.send_modify(|generation| *generation += 1);
-        Ok(())
     }
 
-    /// Stops accepting, tells peers' probes, and lets every connection finish its present request.
-    pub fn drain(&self) {
+    /// Tells peers' probes and every connection to leave, lets each finish its present request, and goes on accepting until they have
+    /// left. With `succeeded` somebody else accepts from the same sockets: accepting ends at once.
+    pub fn drain(&self, succeeded: bool) {
+        self.shared.succeeded.store(succeeded, Relaxed);
         self.shared.draining.store(true, Relaxed);
+        // The workers' own handles are the last ones here: with them the sockets close, once their queues are empty.
+        self.listening.store(Arc::default());
         self.drain.cancel();
     }
 
@@ -273,47 +333,15 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-type Openings = (Vec<Vec<Opening>>, Vec<(String, SocketAddr)>);
-
-/// Opens every listener's sockets, one for each worker.
-fn open_all(
-    config: &Config,
-    identities: &Identities,
-    mut inherited: Vec<(String, TcpListener)>,
-    workers: usize,
-) -> Result<Openings, BindError> {
-    let mut openings: Vec<Vec<Opening>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for (spec, entry) in config.listeners.iter().zip(&identities.listeners) {
-        let failed = |source| BindError { name: spec.name.clone(), address: spec.address, source };
-        let known =
-            inherited.iter().position(|(name, _)| *name == spec.name).map(|at| inherited.swap_remove(at).1);
-        let sockets = match known {
-            Some(socket) => share(socket, workers).map_err(failed)?,
-            None => bind::open(&spec.name, spec.address, workers)?,
-        };
-        if let Some(address) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
-            addresses.push((spec.name.clone(), address));
-        }
-        let open = Arc::default();
-        for (worker, socket) in openings.iter_mut().zip(sockets) {
-            worker.push(Opening {
-                spec: spec.clone(),
-                entry: entry.clone(),
-                socket,
-                open: Arc::clone(&open),
-            });
-        }
+fn tell_unused(inherited: &[(String, TcpListener)]) {
+    for (name, socket) in inherited {
+        let address = socket.local_addr().map_or_else(|_| "no IP address".to_owned(), |at| at.to_string());
+        tracing::warn!(
+            name,
+            address,
+            "a socket that was handed over fits no [[listener]] (name and address): closed"
+        );
     }
-    Ok((openings, addresses))
-}
-
-/// An inherited socket serves all workers: each accepts from its own handle of it.
-fn share(socket: TcpListener, workers: usize) -> std::io::Result<Vec<TcpListener>> {
-    socket.set_nonblocking(true)?;
-    let mut handles = (1..workers).map(|_| socket.try_clone()).collect::<Result<Vec<_>, _>>()?;
-    handles.push(socket);
-    Ok(handles)
 }
 
 /// This edge in `Via`: the region, and what tells it apart from the region's other edges.

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, ResponseBody};
@@ -53,18 +54,29 @@ pub(crate) struct Plan {
     pub(crate) home_name: http::HeaderValue,
 }
 
-/// Handles one request.
+/// Handles one request; while the connection is to leave, its client is told.
 pub(crate) async fn handle(
     client: Rc<Client>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
+    let mut response = answer(&client, request).await;
+    if client.is_leaving()
+        && !client.pace.is_multiplexed()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+async fn answer(client: &Rc<Client>, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let began = clock::now();
     let active = Active::new(&client.pace);
     let mut present = Present::scan(request.headers());
     let upgrade = present.upgrade.then(|| hyper::upgrade::on(&mut request));
     let upgrade = match upgrade {
-        Some(upgrade) if relay::is_asked(&client, request.headers()) => {
-            return Ok(relay::switch(&client, upgrade, active));
+        Some(upgrade) if relay::is_asked(client, request.headers()) => {
+            return relay::switch(client, upgrade, active);
         }
         upgrade => upgrade,
     };
@@ -76,17 +88,16 @@ pub(crate) async fn handle(
     let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
     let journey = Journey { head, body, present, upgrade, extended, active };
     if journey.head.uri.path() == HEALTH_PATH {
-        return Ok(health(&client, journey.active));
+        return health(client, journey.active);
     }
-    let response = match facts::read(&client, &journey.head, &present) {
-        Ok(arrival) => travel(&client, journey, arrival, began).await,
+    match facts::read(client, &journey.head, &present) {
+        Ok(arrival) => travel(client, journey, arrival, began).await,
         Err(reason) => {
             let home = client.worker.with_policy(|policy, _| policy.own);
-            let told = Told::new(&client, client.address, &journey.head, began, true);
-            refuse(&client, journey, home, reason, told)
+            let told = Told::new(client, client.address, &journey.head, began, true);
+            refuse(client, journey, home, reason, told)
         }
-    };
-    Ok(response)
+    }
 }
 
 fn health(client: &Client, active: Active) -> Response<ResponseBody> {

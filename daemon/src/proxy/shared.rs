@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) access: AccessLog,
     /// No new work: responses close their connections, health says so.
     pub(crate) draining: AtomicBool,
+    /// While draining: somebody else accepts from the same sockets.
+    pub(crate) succeeded: AtomicBool,
 }
 
 /// One worker: a thread with its own runtime, connections and counters.
@@ -59,8 +61,10 @@ pub(crate) struct Worker {
     pub(crate) sampler: Sampler,
     /// Tasks of the open connections: woken to drain.
     pub(crate) connections: RefCell<Slab<Waker>>,
-    /// Their way out: no more requests after the present one.
+    /// Their way out: told with the present or next response, closed when idle.
     pub(crate) draining: Cell<bool>,
+    /// How many there are.
+    pub(crate) present: Present,
     policy: RefCell<Cache<Arc<ArcSwap<Policy>>, Arc<Policy>>>,
     live: RefCell<Cache<Arc<ArcSwap<Live>>, Arc<Live>>>,
     topology: RefCell<Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>>,
@@ -78,6 +82,7 @@ impl Worker {
             sampler: Sampler::default(),
             connections: RefCell::default(),
             draining: Cell::new(false),
+            present: Present::default(),
             policy,
             live,
             topology,
@@ -114,11 +119,68 @@ pub(crate) struct Door {
     pub(crate) budget: Budget,
     /// Connections open through it, from all workers.
     pub(crate) open: Arc<AtomicUsize>,
+    /// The listener is gone or has other terms: who came in here leaves as when draining.
+    pub(crate) leaving: Cell<bool>,
 }
 
 /// One connection through a listener; dropped with it.
 #[derive(Debug)]
 pub(crate) struct Open(Arc<AtomicUsize>);
+
+/// A worker's connections, counted by where they stand.
+#[derive(Debug, Default)]
+pub(crate) struct Present {
+    /// From accept to close.
+    pub(crate) all: Cell<usize>,
+    /// Of them: accepted before draining began.
+    pub(crate) before: Cell<usize>,
+    /// Of them: they have not said yet what they speak.
+    pub(crate) entering: Cell<usize>,
+    /// Sockets that are accepted from.
+    pub(crate) accepting: Cell<usize>,
+}
+
+/// One connection, from accept to close.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) worker: Rc<Worker>,
+    _open: Open,
+    before: bool,
+    entering: Cell<bool>,
+}
+
+impl Arrived {
+    pub(crate) fn new(worker: &Rc<Worker>, open: Open) -> Self {
+        let before = !worker.draining.get();
+        add(&worker.present.all, 1);
+        add(&worker.present.entering, 1);
+        add(&worker.present.before, usize::from(before));
+        Self { worker: Rc::clone(worker), _open: open, before, entering: Cell::new(true) }
+    }
+
+    /// It speaks.
+    pub(crate) fn entered(&self) {
+        if self.entering.replace(false) {
+            take(&self.worker.present.entering, 1);
+        }
+    }
+}
+
+impl Drop for Arrived {
+    fn drop(&mut self) {
+        self.entered();
+        take(&self.worker.present.all, 1);
+        take(&self.worker.present.before, usize::from(self.before));
+    }
+}
+
+fn add(count: &Cell<usize>, more: usize) {
+    count.set(count.get() + more);
+}
+
+fn take(count: &Cell<usize>, less: usize) {
+    count.set(count.get().saturating_sub(less));
+}
 
 impl Door {
     /// Counts one connection, unless there are `max_connections` already.

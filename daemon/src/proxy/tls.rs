@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -20,11 +21,11 @@ use crate::link::{
 /// Everything that was read from certificate files.
 #[derive(Debug)]
 pub(crate) struct Identities {
-    /// By listener, in file order.
-    pub(crate) listeners: Vec<Entry>,
-    /// This host towards other regions.
+    /// This host towards other regions; another one needs a restart.
     pub(crate) peer: Option<Arc<PeerTls>>,
-    outward: Option<OutwardTls>,
+    outward: ArcSwapOption<OutwardTls>,
+    /// Listeners' certificates; changes with the configuration.
+    shown: ArcSwap<Vec<Arc<PublicTls>>>,
 }
 
 /// What a listener speaks.
@@ -38,29 +39,61 @@ pub(crate) enum Entry {
     Peer(Option<Arc<PeerTls>>),
 }
 
+impl Entry {
+    /// The same, with its files read again.
+    pub(crate) fn renewed(&self) -> Result<Self, TlsFault> {
+        if let Self::Public(tls) = self {
+            tls.reload()?;
+        }
+        Ok(self.clone())
+    }
+
+    /// Whether nothing was read from other files.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain, Self::Plain) | (Self::Peer(_), Self::Peer(_)) => true,
+            (Self::Public(one), Self::Public(two)) => Arc::ptr_eq(one, two),
+            _ => false,
+        }
+    }
+}
+
 impl Identities {
-    /// Reads every certificate that the configuration names, and the system's authorities where an upstream needs them.
+    /// Reads `[identity]`, and the system's authorities where an upstream needs them.
     pub(crate) fn load(config: &Config) -> Result<Self, TlsFault> {
         let peer = config.identity.as_ref().map(|identity| PeerTls::load(config, identity).map(Arc::new));
-        let peer = peer.transpose()?;
-        let entry = |listener: &Listener| match (listener.kind, &listener.tls) {
-            (ListenerKind::Peer, _) => Ok(Entry::Peer(peer.clone())),
+        let identities = Self { peer: peer.transpose()?, outward: None.into(), shown: ArcSwap::default() };
+        identities.learn(config)?;
+        Ok(identities)
+    }
+
+    /// Reads the system's authorities where an upstream needs them for the first time.
+    pub(crate) fn learn(&self, config: &Config) -> Result<(), TlsFault> {
+        let mut endpoints = config.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+        if self.outward.load().is_none() && endpoints.any(|url| url.scheme_str() == Some("https")) {
+            self.outward.store(Some(Arc::new(OutwardTls::load()?)));
+        }
+        Ok(())
+    }
+
+    /// What a listener speaks, read from its files.
+    pub(crate) fn entry(&self, listener: &Listener) -> Result<Entry, TlsFault> {
+        match (listener.kind, &listener.tls) {
+            (ListenerKind::Peer, _) => Ok(Entry::Peer(self.peer.clone())),
             (ListenerKind::Public, None) => Ok(Entry::Plain),
             (ListenerKind::Public, Some(tls)) => PublicTls::load(tls).map(|tls| Entry::Public(Arc::new(tls))),
-        };
-        let listeners = config.listeners.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-        let endpoints = config.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
-        let outward = endpoints.clone().any(|url| url.scheme_str() == Some("https"));
-        let outward = outward.then(OutwardTls::load).transpose()?;
-        Ok(Self { listeners, peer, outward })
+        }
+    }
+
+    /// These are shown to clients from now on.
+    pub(crate) fn show(&self, shown: Vec<Arc<PublicTls>>) {
+        self.shown.store(Arc::new(shown));
     }
 
     /// What is to be read again when its files change.
     pub(crate) fn fresh(&self) -> Vec<Arc<dyn Fresh>> {
-        let public = self.listeners.iter().filter_map(|entry| match entry {
-            Entry::Public(tls) => Some(Arc::clone(tls) as Arc<dyn Fresh>),
-            Entry::Plain | Entry::Peer(_) => None,
-        });
+        let shown = self.shown.load();
+        let public = shown.iter().map(|tls| Arc::clone(tls) as Arc<dyn Fresh>);
         let peer = self.peer.iter().map(|tls| Arc::clone(tls) as Arc<dyn Fresh>);
         public.chain(peer).collect()
     }
@@ -68,8 +101,8 @@ impl Identities {
     fn config_for(&self, link: Link, http1_only: bool) -> Option<Arc<ClientConfig>> {
         match link {
             Link::Plain => None,
-            Link::Outward if http1_only => self.outward.as_ref().map(OutwardTls::http1),
-            Link::Outward => self.outward.as_ref().map(OutwardTls::any),
+            Link::Outward if http1_only => self.outward.load().as_deref().map(OutwardTls::http1),
+            Link::Outward => self.outward.load().as_deref().map(OutwardTls::any),
             Link::Peer(region) => {
                 let config = self.peer.as_ref()?.client(region, Purpose::Isthmus)?;
                 Some(if http1_only { only_http1(&config) } else { config })

@@ -49,7 +49,14 @@ pub struct Terms {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon.
-    Run(File),
+    Run {
+        /// Where the configuration is.
+        #[command(flatten)]
+        file: File,
+        /// Take the listening sockets over from the daemon that runs as the same instance, which then finishes its requests and ends.
+        #[arg(long)]
+        replace: bool,
+    },
     /// Check the configuration: every fault at once, with its place and what is allowed.
     Check(File),
     /// Regions, ceilings, rates, NIC and relay on one screen.
