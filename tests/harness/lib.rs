@@ -2,6 +2,7 @@
 //! Never touches an interface, namespace, pin or process that it did not make.
 
 pub mod browser;
+pub mod cable;
 #[cfg(feature = "certs")]
 pub mod certs;
 pub mod chance;
@@ -28,7 +29,9 @@ pub mod process;
 pub mod program;
 pub mod raw;
 pub mod recorder;
+pub mod relay_map;
 pub mod relocate;
+pub mod replica;
 pub mod scratch;
 pub mod sweep;
 pub mod tools;

@@ -237,6 +237,12 @@ regions = ["{}"]
 }
 
 impl RelayRegion {
+    /// Of a daemon that runs already.
+    #[must_use]
+    pub fn over(daemon: Daemon, servers: Vec<Memcached>, front: SocketAddr) -> Self {
+        Self { daemon, servers, front }
+    }
+
     /// Where applications connect.
     #[must_use]
     pub fn front(&self) -> SocketAddr {

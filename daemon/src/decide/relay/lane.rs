@@ -53,6 +53,9 @@ impl Hasher for Pass {
         self.0
     }
     fn write(&mut self, _: &[u8]) {}
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
     fn write_u128(&mut self, value: u128) {
         #[expect(clippy::cast_possible_truncation, reason = "the low half of a hash is a hash")]
         let low = value as u64;

@@ -1,17 +1,28 @@
 //! What a region applies once more: after the store's replication lag, or because a key was slowed. Never applies anything, and knows
 //! whom to tell once nothing of a batch is left to be done.
 //!
+//! Two things are not applied once more, since that would only cost fresh copies. What the same sender followed by a write of the same
+//! key: the write's own repetition covers it, and one connection keeps its order. And a refill that found an equal copy: this region's
+//! store has the row already.
+//!
 //! Memory is bounded by [`Repeats::full`]: its owner takes nothing new then.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::effect::Effect;
 use super::item::{Item, Items};
+use super::lane::Pass;
 
 /// Most bytes that wait, with what each entry costs beside its items.
 const MOST: usize = 64 * 1024 * 1024;
 /// What an entry costs beside its items.
 const ENTRY: usize = 192;
+/// What each item costs beside its bytes.
+const ITEM: usize = 40;
 /// Most bytes taken at once.
 const TAKE: usize = 256 * 1024;
 /// Refills of a key that differed in a row, until it is slowed.
@@ -25,21 +36,32 @@ pub fn slows(item: &Item<'_>, rounds: u8) -> bool {
     matches!(item, Item::Refill(..)) && rounds >= ROUNDS
 }
 
-/// Entries that are due the same while after they came.
-#[derive(Debug)]
-struct Queue {
-    after: Duration,
-    waiting: VecDeque<(Instant, u64, Vec<u8>)>,
+/// One batch of a sender, as it was applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The connection that it came over.
+    pub sender: u64,
+    /// Its items.
+    pub items: &'a [u8],
 }
 
-impl Queue {
-    fn take(&mut self, now: Instant, taken: &mut Taken) {
-        while self.waiting.front().is_some_and(|&(at, ..)| at <= now) && taken.items.len() <= TAKE {
-            let Some((_, group, items)) = self.waiting.pop_front() else { return };
-            taken.items.extend_from_slice(&items);
-            taken.groups.push((group, items.len()));
-        }
-    }
+/// Items of one sender that wait.
+#[derive(Debug)]
+struct Part {
+    due: Instant,
+    group: u64,
+    sender: u64,
+    /// Number of the first item.
+    first: u64,
+    weight: usize,
+    items: Vec<u8>,
+}
+
+/// Keys by sender, and the number of their newest write.
+type Newest = HashMap<u64, u64, BuildHasherDefault<Pass>>;
+
+fn name(key: &[u8], sender: u64) -> u64 {
+    xxh3_64_with_seed(key, sender)
 }
 
 /// What is due, for [`Repeats::done`] once it was applied.
@@ -47,15 +69,22 @@ impl Queue {
 pub struct Taken {
     /// The items.
     pub items: Vec<u8>,
+    /// Each part's group and weight.
     groups: Vec<(u64, usize)>,
 }
 
 /// What waits for its repetition; `W` names who is told when nothing of a group is left.
 #[derive(Debug)]
 pub struct Repeats<W> {
-    later: Queue,
-    slowed: Queue,
-    groups: HashMap<u64, (u8, Vec<W>)>,
+    after: Duration,
+    later: VecDeque<Part>,
+    slowed: VecDeque<Part>,
+    newest: Newest,
+    /// Parts to come, and who waits for them.
+    groups: HashMap<u64, (usize, Vec<W>)>,
+    /// Of the next group.
+    group: u64,
+    /// Of the next item.
     next: u64,
     bytes: usize,
 }
@@ -64,22 +93,42 @@ impl<W> Repeats<W> {
     /// Everything is due again `after` it was applied; zero repeats only what was slowed.
     #[must_use]
     pub fn new(after: Duration) -> Self {
-        let queue = |after| Queue { after, waiting: VecDeque::new() };
-        Self { later: queue(after), slowed: queue(SLOWED), groups: HashMap::new(), next: 0, bytes: 0 }
+        Self {
+            after,
+            later: VecDeque::new(),
+            slowed: VecDeque::new(),
+            newest: Newest::default(),
+            groups: HashMap::new(),
+            group: 0,
+            next: 0,
+            bytes: 0,
+        }
     }
 
-    /// `items` were applied, but for those of `slowed`. Whoever need not wait for a repetition is given back.
-    pub fn applied(&mut self, items: &[u8], slowed: Vec<u8>, words: Vec<W>, now: Instant) -> Option<Vec<W>> {
-        let kept = if self.later.after.is_zero() { Vec::new() } else { without_checks(items) };
-        let group = self.next;
-        self.next += 1;
-        let mut parts = 0;
-        for (queue, items) in [(&mut self.later, kept), (&mut self.slowed, slowed)] {
-            if !items.is_empty() {
-                self.bytes += items.len() + ENTRY;
-                queue.waiting.push_back((now + queue.after, group, items));
-                parts += 1;
+    /// `batches` were applied, but for the items of `slowed`; `equal` says whether the item at a place, over all batches, found an
+    /// equal copy. Whoever need not wait for a repetition is given back.
+    pub fn applied(
+        &mut self,
+        batches: &[Batch<'_>],
+        equal: impl Fn(usize) -> bool,
+        slowed: Vec<u8>,
+        words: Vec<W>,
+        now: Instant,
+    ) -> Option<Vec<W>> {
+        let (group, mut parts, mut place) = (self.group, 0, 0);
+        self.group += 1;
+        if !self.after.is_zero() {
+            for batch in batches {
+                let from = place;
+                place += Items::new(batch.items).count();
+                parts += usize::from(self.keep(batch, |at| equal(from + at), group, now));
             }
+        }
+        if !slowed.is_empty() {
+            let part =
+                Part { due: now + SLOWED, group, sender: 0, first: u64::MAX, weight: 0, items: slowed };
+            parts += 1;
+            Self::push(&mut self.slowed, &mut self.bytes, part);
         }
         if parts == 0 {
             return Some(words);
@@ -88,18 +137,69 @@ impl<W> Repeats<W> {
         None
     }
 
+    /// Keeps what of a batch is to be applied once more; whether there is any.
+    fn keep(&mut self, batch: &Batch<'_>, equal: impl Fn(usize) -> bool, group: u64, now: Instant) -> bool {
+        let (mut kept, first) = (Vec::with_capacity(batch.items.len()), self.next);
+        for (at, item) in Items::new(batch.items).enumerate() {
+            let needless = match item {
+                Item::Verify(..) => true,
+                Item::Refill(..) => equal(at),
+                _ => false,
+            };
+            if needless {
+                continue;
+            }
+            item.write(&mut kept);
+            // A refill may be read before what it seems to follow: it takes nothing's place.
+            if let Some((key, Effect::Forget | Effect::Differs(_))) = item.key() {
+                self.newest.insert(name(key, batch.sender), self.next);
+            }
+            self.next += 1;
+        }
+        if kept.is_empty() {
+            return false;
+        }
+        let due = now + self.after;
+        let part = Part { due, group, sender: batch.sender, first, weight: 0, items: kept };
+        Self::push(&mut self.later, &mut self.bytes, part);
+        true
+    }
+
+    fn push(queue: &mut VecDeque<Part>, bytes: &mut usize, mut part: Part) {
+        part.weight = part.items.len() + Items::new(&part.items).count() * ITEM + ENTRY;
+        *bytes += part.weight;
+        queue.push_back(part);
+    }
+
     /// When the first is due.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        let first = |queue: &Queue| queue.waiting.front().map(|&(at, ..)| at);
+        let first = |queue: &VecDeque<Part>| queue.front().map(|part| part.due);
         first(&self.later).into_iter().chain(first(&self.slowed)).min()
     }
 
     /// What is due now, not everything at once.
     pub fn take(&mut self, now: Instant) -> Taken {
         let mut taken = Taken::default();
-        self.later.take(now, &mut taken);
-        self.slowed.take(now, &mut taken);
+        let Self { later, slowed, newest, .. } = self;
+        let due = |queue: &VecDeque<Part>| queue.front().is_some_and(|part| part.due <= now);
+        while due(later) && taken.items.len() <= TAKE {
+            let Some(part) = later.pop_front() else { break };
+            for (number, item) in (part.first..).zip(Items::new(&part.items)) {
+                if !superseded(newest, &item, part.sender, number) {
+                    item.write(&mut taken.items);
+                }
+            }
+            taken.groups.push((part.group, part.weight));
+        }
+        while due(slowed) && taken.items.len() <= TAKE {
+            let Some(part) = slowed.pop_front() else { break };
+            taken.items.extend_from_slice(&part.items);
+            taken.groups.push((part.group, part.weight));
+        }
+        if later.is_empty() && newest.capacity() > 64 * 1024 {
+            newest.shrink_to_fit();
+        }
         taken
     }
 
@@ -107,7 +207,7 @@ impl<W> Repeats<W> {
     pub fn done(&mut self, taken: Taken) -> Vec<W> {
         let mut words = Vec::new();
         for (group, bytes) in taken.groups {
-            self.bytes -= bytes + ENTRY;
+            self.bytes -= bytes;
             let Some((parts, _)) = self.groups.get_mut(&group) else { continue };
             *parts -= 1;
             if *parts == 0
@@ -126,14 +226,18 @@ impl<W> Repeats<W> {
     }
 }
 
-/// Read-backs are not repeated.
-fn without_checks(items: &[u8]) -> Vec<u8> {
-    if !Items::new(items).any(|item| matches!(item, Item::Verify(..))) {
-        return items.to_vec();
+/// Whether a later write of the same sender covers the item; what is the newest itself is forgotten.
+fn superseded(newest: &mut Newest, item: &Item<'_>, sender: u64, number: u64) -> bool {
+    let Some((key, _)) = item.key() else { return false };
+    let name = name(key, sender);
+    match newest.get(&name) {
+        Some(&last) if last == number => {
+            newest.remove(&name);
+            false
+        }
+        Some(&last) => last > number,
+        None => false,
     }
-    let mut kept = Vec::new();
-    Items::new(items).filter(|item| !matches!(item, Item::Verify(..))).for_each(|item| item.write(&mut kept));
-    kept
 }
 
 #[cfg(test)]
@@ -146,39 +250,77 @@ mod tests {
         bytes
     }
 
+    const AFTER: Duration = Duration::from_secs(2);
+
+    fn batch(items: &[u8]) -> [Batch<'_>; 1] {
+        [Batch { sender: 1, items }]
+    }
+
     #[test]
     fn a_group_is_told_after_its_last_part() {
-        let (mut repeats, now) = (Repeats::new(Duration::from_secs(2)), Instant::now());
-        let (all, slowed) =
-            (bytes(&[Item::Forget(b"a"), Item::Verify(b"v", 1)]), bytes(&[Item::Differs(b"s", 2)]));
-        assert_eq!(repeats.applied(&all, slowed.clone(), vec![7], now), None);
+        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let all = bytes(&[Item::Forget(b"a"), Item::Verify(b"v", 1)]);
+        let slowed = bytes(&[Item::Differs(b"s", 2)]);
+        assert_eq!(repeats.applied(&batch(&all), |_| false, slowed.clone(), vec![7], now), None);
         assert_eq!(repeats.due(), Some(now + SLOWED));
         let taken = repeats.take(now + SLOWED);
         assert_eq!(taken.items, slowed);
         assert!(repeats.done(taken).is_empty(), "the repetition is still to come");
-        let taken = repeats.take(now + Duration::from_secs(2));
+        let taken = repeats.take(now + AFTER);
         assert_eq!(taken.items, bytes(&[Item::Forget(b"a")]));
         assert_eq!(repeats.done(taken), [7]);
-        assert_eq!((repeats.due(), repeats.bytes), (None, 0));
+        assert_eq!((repeats.due(), repeats.bytes, repeats.newest.len()), (None, 0, 0));
     }
 
     #[test]
     fn without_a_repetition_nobody_waits_but_for_what_was_slowed() {
         let (mut repeats, now) = (Repeats::new(Duration::ZERO), Instant::now());
         let all = bytes(&[Item::Refill(b"a", 1)]);
-        assert_eq!(repeats.applied(&all, Vec::new(), vec![1], now), Some(vec![1]));
-        assert_eq!(repeats.applied(&all, bytes(&[Item::Differs(b"a", 1)]), vec![2], now), None);
+        assert_eq!(repeats.applied(&batch(&all), |_| false, Vec::new(), vec![1], now), Some(vec![1]));
+        let slowed = bytes(&[Item::Differs(b"a", 1)]);
+        assert_eq!(repeats.applied(&batch(&all), |_| false, slowed, vec![2], now), None);
         let taken = repeats.take(now + SLOWED);
         assert_eq!(repeats.done(taken), [2]);
     }
 
     #[test]
+    fn a_later_write_of_the_same_sender_covers_an_earlier_one_and_nothing_else_does() {
+        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let one = bytes(&[Item::Differs(b"a", 1), Item::Differs(b"b", 1), Item::Refill(b"c", 1)]);
+        let two = bytes(&[Item::Differs(b"a", 2), Item::Refill(b"b", 2), Item::Forget(b"c")]);
+        let other = bytes(&[Item::Differs(b"a", 3)]);
+        let batches = [(1, &one), (1, &two), (2, &other)].map(|(sender, items)| Batch { sender, items });
+        assert_eq!(repeats.applied(&batches, |_| false, Vec::new(), vec![()], now), None);
+        let left = [
+            Item::Differs(b"b", 1),
+            Item::Differs(b"a", 2),
+            Item::Refill(b"b", 2),
+            Item::Forget(b"c"),
+            Item::Differs(b"a", 3),
+        ];
+        let taken = repeats.take(now + AFTER);
+        assert_eq!(taken.items, bytes(&left));
+        assert_eq!(repeats.done(taken), [()]);
+        assert_eq!((repeats.bytes, repeats.newest.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_refill_that_found_its_equal_is_not_repeated_but_a_write_is() {
+        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let items = bytes(&[Item::Refill(b"a", 1), Item::Differs(b"b", 1), Item::Refill(b"c", 1)]);
+        assert_eq!(repeats.applied(&batch(&items), |at| at < 2, Vec::new(), vec![()], now), None);
+        assert_eq!(repeats.take(now + AFTER).items, bytes(&[Item::Differs(b"b", 1), Item::Refill(b"c", 1)]));
+        let alone = bytes(&[Item::Refill(b"a", 1)]);
+        assert_eq!(repeats.applied(&batch(&alone), |_| true, Vec::new(), vec![()], now), Some(vec![()]));
+    }
+
+    #[test]
     fn many_small_batches_reach_the_bound_as_few_large_ones_do() {
-        let (mut repeats, now) = (Repeats::new(Duration::from_secs(2)), Instant::now());
+        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
         let small = bytes(&[Item::Forget(b"a")]);
         let mut count = 0;
         while !repeats.full() {
-            repeats.applied(&small, Vec::new(), vec![()], now);
+            repeats.applied(&batch(&small), |_| false, Vec::new(), vec![()], now);
             count += 1;
         }
         assert!(count < MOST / ENTRY + 1, "{count}");

@@ -22,7 +22,7 @@ use super::front::pool::{CONNECT, Pool};
 use super::setup::send;
 use crate::decide::event::{Event, RelayWhat};
 use crate::decide::relay::item::{Item, Items};
-use crate::decide::relay::repeat::{Repeats, slows};
+use crate::decide::relay::repeat::{Batch, Repeats, slows};
 use crate::decide::report::relay::Verified;
 
 /// Batches that may wait for a pool.
@@ -53,6 +53,8 @@ pub(super) enum Word {
 /// Who hears of a batch.
 #[derive(Clone)]
 pub(super) struct Teller {
+    /// Its connection, which keeps the order of its batches.
+    pub(super) sender: u64,
     pub(super) number: u64,
     pub(super) to: mpsc::UnboundedSender<Word>,
 }
@@ -130,13 +132,20 @@ impl Applier {
             return;
         }
         let (fates, slowed) = self.until_applied(&items, Turn::First).await;
-        let rests = self.repeats.applied(&items, slowed, tellers.clone(), Instant::now()).is_none();
-        let (mut bytes, mut fates) = (items.as_slice(), fates.as_slice());
-        for (length, teller) in lengths.into_iter().zip(tellers) {
+        let mut bytes = items.as_slice();
+        let mut batches = Vec::with_capacity(lengths.len());
+        for (length, teller) in lengths.into_iter().zip(&tellers) {
             let (batch, rest) = bytes.split_at(length);
-            let (own, others) = fates.split_at(Items::new(batch).count());
-            (bytes, fates) = (rest, others);
-            teller.applied(verified(Items::new(batch), own), rests);
+            bytes = rest;
+            batches.push(Batch { sender: teller.sender, items: batch });
+        }
+        let equal = |place: usize| fates[place] == Fate::Equal;
+        let rests = self.repeats.applied(&batches, equal, slowed, tellers.clone(), Instant::now()).is_none();
+        let mut fates = fates.as_slice();
+        for (batch, teller) in batches.iter().zip(tellers) {
+            let (own, others) = fates.split_at(Items::new(batch.items).count());
+            fates = others;
+            teller.applied(verified(Items::new(batch.items), own), rests);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::WriteHalf;
@@ -27,6 +27,9 @@ const WINDOW: usize = 256;
 const KEYS_PER_S: f64 = 1_000_000.0;
 /// Flushes per second and link, and how many may come at once.
 const FLUSHES: (f64, f64) = (0.2, 8.0);
+
+/// Numbers links, so that the order on one is told from that between two.
+static NEXT_SENDER: AtomicU64 = AtomicU64::new(1);
 
 /// A pool as peers see it.
 pub(crate) struct InPool {
@@ -111,6 +114,7 @@ impl Inbound {
         replies: mpsc::Sender<Reply>,
         (to, window): (mpsc::UnboundedSender<Word>, &Semaphore),
     ) -> io::Result<()> {
+        let sender = NEXT_SENDER.fetch_add(1, Ordering::Relaxed);
         let mut keys = Bucket::new(KEYS_PER_S, KEYS_PER_S);
         let mut flushes = Bucket::new(FLUSHES.0, FLUSHES.1);
         loop {
@@ -124,7 +128,7 @@ impl Inbound {
                         flushes.take(flush).await;
                         let Ok(permit) = window.acquire().await else { return Ok(()) };
                         permit.forget();
-                        let teller = Teller { number, to: to.clone() };
+                        let teller = Teller { sender, number, to: to.clone() };
                         if shared.jobs.send(Job::Apply(items, teller)).await.is_err() {
                             return Ok(());
                         }

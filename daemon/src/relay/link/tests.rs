@@ -49,7 +49,7 @@ async fn talk(certified: Option<usize>, says: &str, bytes: &[u8]) -> (ErrorKind,
     let stream = RelayStream { region: certified.map(region), io: Box::new(io) };
     let applying = async {
         while let Some(job) = inbox.recv().await {
-            if let Job::Apply(_, Teller { number, to }) = job {
+            if let Job::Apply(_, Teller { number, to, .. }) = job {
                 jobs += 1;
                 let verified = Verified { stale: 3, ..Verified::default() };
                 to.send(Word::Applied { number, verified, rests: true }).expect("somebody waits");

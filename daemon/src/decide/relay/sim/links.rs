@@ -7,7 +7,7 @@ use super::host::{Job, Settled};
 use super::world::{Event, Link, MS, Work, World};
 use crate::decide::relay::effect::Effect;
 use crate::decide::relay::item::{Item, Items};
-use crate::decide::relay::repeat::slows;
+use crate::decide::relay::repeat::{Batch, slows};
 use crate::decide::relay::window::Sent;
 
 impl World {
@@ -145,9 +145,11 @@ impl World {
                 }
             }
             Work::First(Job { items, link, number }) => {
-                let slowed = self.forget(host, &items, true);
+                let (slowed, equal) = self.forget(host, &items, true);
                 let told = vec![(link, number)];
-                let rests = self.hosts[host].repeats.applied(&items, slowed, told, now).is_none();
+                let batch = [Batch { sender: link as u64, items: &items }];
+                let repeats = &mut self.hosts[host].repeats;
+                let rests = repeats.applied(&batch, |at| equal[at], slowed, told, now).is_none();
                 self.over(link, 1, Event::Ack(link, number, rests));
             }
         }
@@ -159,17 +161,19 @@ impl World {
         }
     }
 
-    /// Deletes copies that differ; the items of slowed keys.
-    pub(super) fn forget(&mut self, host: usize, items: &[u8], first: bool) -> Vec<u8> {
+    /// Deletes copies that differ; the items of slowed keys, and which items found an equal copy.
+    pub(super) fn forget(&mut self, host: usize, items: &[u8], first: bool) -> (Vec<u8>, Vec<bool>) {
         let at = &mut self.hosts[host];
         let cache = &mut self.caches[at.region];
-        let mut slowed = Vec::new();
+        let (mut slowed, mut equal) = (Vec::new(), Vec::new());
         for item in Items::new(items) {
             let Some((key, effect)) = item.key() else {
                 cache.copies.clear();
+                equal.push(false);
                 continue;
             };
             let copy = cache.hash(key);
+            equal.push(copy.is_some() && copy == effect.hash());
             let differs = copy.is_some() && copy != effect.hash();
             if !differs {
                 continue;
@@ -186,6 +190,6 @@ impl World {
                 self.totals.deleted += 1;
             }
         }
-        slowed
+        (slowed, equal)
     }
 }
