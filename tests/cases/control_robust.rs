@@ -1,10 +1,9 @@
-//! The admin socket under damaged requests, many connections and readers that do not read; state under kills. Judges no rights.
+//! The admin socket under damaged requests, many connections and readers that do not read. Judges no rights.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tidegate_tests::daemon::Daemon;
@@ -103,17 +102,19 @@ fn a_thousand_connections_and_readers_that_do_not_read_do_no_harm() -> Result<()
     let daemon = Daemon::start(None, "north", FILE)?;
     let pid = daemon.id().context("it runs")?;
     ensure!(answers(&daemon), "it does not answer");
-    // What the first crowd takes, the allocator keeps: the next must find room in it.
-    crowd(&daemon)?;
     let before = resident_kib(pid)?;
-    crowd(&daemon)?;
-    let grown = resident_kib(pid)?.saturating_sub(before);
-    ensure!(grown < MOST_GROWTH, "it grew by {grown} KiB");
+    for crowds in 1..=2 {
+        let seats = crowd(&daemon)?;
+        let grown = resident_kib(pid)?.saturating_sub(before);
+        println!("{crowds} crowds: {grown} KiB, seats free again after {seats:?}");
+        ensure!(grown < MOST_GROWTH, "it grew by {grown} KiB");
+    }
     Ok(())
 }
 
 /// Sixty readers of events that don't read, a thousand connections that say nothing, and changes that all of them would hear of.
-fn crowd(daemon: &Daemon) -> Result<()> {
+/// How long it took until the seats of those that left were free.
+fn crowd(daemon: &Daemon) -> Result<Duration> {
     let mut readers = Vec::new();
     for _ in 0..60 {
         let mut stream = UnixStream::connect(daemon.socket())?;
@@ -128,49 +129,14 @@ fn crowd(daemon: &Daemon) -> Result<()> {
         }
     }
     drop(idle);
+    let left = Instant::now();
     wait_until("an answer", Duration::from_secs(60), || answers(daemon))?;
+    let seats = left.elapsed();
     for limit in 1..200u32 {
         let body = format!("{{\"requests_per_second\": {limit}}}");
         let answer = http::unix(&daemon.socket(), "PATCH", "/v1/ceilings/everyone", body.as_bytes())?;
         ensure!(answer.status == 200, "{}", answer.text());
     }
     drop(readers);
-    Ok(())
-}
-
-/// Each kill comes at another moment of a stream of changes; whatever was acknowledged is there afterwards.
-#[test]
-fn kills_between_and_inside_of_writes_lose_nothing_that_was_acknowledged() -> Result<()> {
-    let mut daemon = Daemon::start(None, "north", FILE)?;
-    let acknowledged = AtomicU64::new(0);
-    for round in 0..15u64 {
-        let socket = daemon.socket();
-        std::thread::scope(|scope| -> Result<()> {
-            let changes = scope.spawn(|| {
-                for limit in (round * 1_000 + 1).. {
-                    let body = format!("{{\"requests_per_second\": {limit}}}");
-                    match http::unix(&socket, "PATCH", "/v1/ceilings/everyone", body.as_bytes()) {
-                        Ok(answer) if answer.status == 200 => acknowledged.store(limit, Ordering::SeqCst),
-                        _ => return,
-                    }
-                }
-            });
-            let enough = round * 1_000 + 1 + round % 7;
-            wait_until("some changes", Duration::from_secs(10), || {
-                acknowledged.load(Ordering::SeqCst) >= enough
-            })?;
-            daemon.kill()?;
-            changes.join().map_err(|_| anyhow::anyhow!("the changing thread panicked"))
-        })?;
-        daemon.run()?;
-        let status: serde_json::Value =
-            serde_json::from_str(&daemon.tell(&["ceiling", "show", "everyone", "--json"])?)?;
-        let limit = status["limits"][0]["limit"].as_u64().context("a limit")?;
-        let last = acknowledged.load(Ordering::SeqCst);
-        // The one change under way may be there as well: it was never answered.
-        ensure!(limit == last || limit == last + 1, "round {round}: {limit} after {last} was acknowledged");
-    }
-    let log = std::fs::read_to_string(daemon.log())?;
-    ensure!(!log.contains("could not be read back"), "{log}");
-    Ok(())
+    Ok(seats)
 }

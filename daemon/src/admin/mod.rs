@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod cli;
+mod crowd;
 mod desk;
 mod metrics;
 mod openapi;

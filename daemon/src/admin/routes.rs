@@ -35,8 +35,6 @@ pub(super) enum Door {
     Socket(Peer),
     /// The metrics address: reading only.
     Metrics,
-    /// The unix socket, with no seat left.
-    Full,
 }
 
 /// Answers one request.
@@ -194,7 +192,7 @@ async fn change(
     let asks = matches!(target, Target::Explain | Target::Simulate);
     let peer = match door {
         Door::Socket(peer) => peer,
-        Door::Metrics | Door::Full => {
+        Door::Metrics => {
             return Err(Failure::Problem(
                 StatusCode::FORBIDDEN,
                 "this address is for reading; changes go over the unix socket".to_owned(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,10 +19,10 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{self, Answer};
+use super::crowd::{self, Quiet, Standing};
 use super::desk::Desk;
 use super::rights::Peer;
 use super::routes::{self, Door};
-use super::wire::problem::Problem;
 use crate::decide::event::Event;
 
 /// Connections on the socket at once; root's own come on top.
@@ -31,6 +31,8 @@ const MAX_SOCKET: usize = 128;
 const MAX_PER_USER: usize = 32;
 /// Connections on the metrics address at once.
 const MAX_METRICS: usize = 64;
+/// Buffer of a connection, for a head as for what its reader does not take; heads here have a few hundred bytes.
+const BUFFER: usize = 16 << 10;
 /// Longest wait for a head, and between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest life of a connection that carries no event stream.
@@ -140,32 +142,47 @@ impl Drop for Seat {
 
 /// Serves the unix socket until `stop`.
 pub async fn serve_socket(listener: UnixListener, admin: Arc<Admin>, stop: CancellationToken) {
-    let users = Arc::new(Users::default());
+    let (users, standing) = (Arc::new(Users::default()), Standing::new());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => socket_connection(stream, &admin, &users, &stop),
+            Ok((stream, _)) => socket_connection(stream, &admin, (&users, &standing), &stop),
             Err(error) => pause(&error).await,
         }
     }
 }
 
-fn socket_connection(stream: UnixStream, admin: &Arc<Admin>, users: &Arc<Users>, stop: &CancellationToken) {
+fn socket_connection(
+    stream: UnixStream,
+    admin: &Arc<Admin>,
+    (users, standing): (&Arc<Users>, &Standing),
+    stop: &CancellationToken,
+) {
     let Ok(credentials) = stream.peer_cred() else { return };
     let peer = Peer { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid().unwrap_or(0) };
-    let (admin, stop) = (Arc::clone(admin), stop.clone());
-    let seat = users.enter(peer.uid);
-    tokio::spawn(async move {
-        let door = match seat {
-            Some(_) => Door::Socket(peer),
-            None => Door::Full,
-        };
-        serve(stream, admin, door, stop).await;
-        drop(seat);
-    });
+    let Some(seat) = users.enter(peer.uid) else { return standing.refuse(stream) };
+    tokio::spawn(connection(stream, Arc::clone(admin), Door::Socket(peer), stop.clone(), seat));
+}
+
+/// One connection for as long as it keeps its place; boxed only when it says something.
+async fn connection(
+    stream: impl Quiet + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    admin: Arc<Admin>,
+    door: Door,
+    stop: CancellationToken,
+    place: impl Send,
+) {
+    let spoke = tokio::select! {
+        spoke = crowd::spoke(&stream) => spoke,
+        () = stop.cancelled() => false,
+    };
+    if spoke {
+        Box::pin(serve(stream, admin, door, stop)).await;
+    }
+    drop(place);
 }
 
 /// Serves the metrics address until `stop`.
@@ -180,10 +197,7 @@ pub async fn serve_metrics(listener: TcpListener, admin: Arc<Admin>, stop: Cance
         match accepted {
             Ok((stream, _)) => {
                 let (admin, stop) = (Arc::clone(&admin), stop.clone());
-                tokio::spawn(async move {
-                    serve(stream, admin, Door::Metrics, stop).await;
-                    drop(place);
-                });
+                tokio::spawn(connection(stream, admin, Door::Metrics, stop, place));
             }
             Err(error) => pause(&error).await,
         }
@@ -211,7 +225,7 @@ async fn serve(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(64 << 10)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let mut life = std::pin::pin!(tokio::time::sleep(MAX_LIFE));
@@ -236,10 +250,6 @@ async fn answer(
     door: Door,
     streaming: &std::sync::atomic::AtomicBool,
 ) -> Answer {
-    if matches!(door, Door::Full) {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many admin connections at once");
-        return answer::problem(&problem);
-    }
     let head_only = request.method() == http::Method::HEAD;
     let answer = routes::answer(request, admin, door).await;
     if answer.extensions().get::<answer::Streaming>().is_some() {

@@ -197,9 +197,26 @@ impl Calls for Disk {
 
 fn save_with(calls: &impl Calls, folder: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let (path, next) = (folder.join("state"), folder.join("state.next"));
+    let old = fs::read(&path);
     calls.write(&next, bytes).map_err(|error| failed("write", &next, error))?;
     calls.rename(&next, &path).map_err(|error| failed("rename", &next, error))?;
-    calls.sync_folder(folder).map_err(|error| failed("sync", folder, error))
+    calls.sync_folder(folder).map_err(|error| {
+        put_back(&path, &next, old);
+        failed("sync", folder, error)
+    })
+}
+
+/// Undoes a rename that may not last, so that what is refused is not there after a restart either. Where this fails as well, the disk
+/// is past help, and the operator was told of the first failure.
+fn put_back(path: &Path, next: &Path, old: io::Result<Vec<u8>>) {
+    let undone = match old {
+        Ok(old) => Disk.write(next, &old).and_then(|()| fs::rename(next, path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = undone {
+        tracing::error!(%error, path = %path.display(), "a change that was refused may be there after a restart");
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use super::core::Core;
 use crate::decide::measure::Measure;
 use crate::decide::overrides;
+use crate::decide::region::RegionId;
 use crate::decide::verb::{Refusal, RefusalKind, SimulatedCeiling, Simulation};
 
 /// What the numbers rest on.
-const BASIS: &str = "requests of that region's clients that reached this host in the last seconds and were redirected or carried elsewhere. \
+const BASIS: &str = "the last minute's requests of that region's clients that reached this host and were redirected or carried elsewhere. \
     What its own edges serve today is not seen from here: ask them for their rates and add those.";
 
 impl Core {
@@ -19,21 +20,22 @@ impl Core {
             let text = "that is this host's own region: simulate another one's failover";
             return Err(Refusal::new(RefusalKind::Conflict, text));
         }
-        let [_, isthmus, redirect, _] = self.rates.requests.get(&id).copied().unwrap_or_default();
+        let minute = self.meter.minute();
+        let [_, isthmus, redirect, _] = minute.requests.get(&id).copied().unwrap_or_default();
         // What is carried by isthmus is charged to the ceilings already; redirected requests come on top.
         let added = redirect;
-        let report = self.proxy.report();
+        let charged = |home: Option<RegionId>| -> f64 {
+            let of_home = minute.requests.iter().filter(|(of, _)| home.is_none_or(|home| home == **of));
+            of_home.map(|(_, [local, isthmus, ..])| local + isthmus).sum()
+        };
         let limits =
             self.in_force.ceilings.iter().filter(|ceiling| ceiling.home.is_none_or(|home| home == id));
         let ceilings = limits
             .filter_map(|ceiling| {
                 let limit = *ceiling.limits.get(&Measure::RequestsPerSecond)?;
-                let used = report
-                    .ceilings
-                    .iter()
-                    .find(|used| used.ceiling == ceiling.name && used.measure == Measure::RequestsPerSecond);
                 #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^53")]
-                let (now, high) = (used.map_or(0.0, |used| used.used as f64), limit as f64);
+                let high = limit as f64;
+                let now = charged(ceiling.home);
                 Some(SimulatedCeiling {
                     ceiling: ceiling.name.clone(),
                     measure: Measure::RequestsPerSecond.name().to_owned(),

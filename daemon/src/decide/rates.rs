@@ -1,4 +1,4 @@
-//! Rates over the last seconds, from counters that only grow. Never reads a counter or a clock itself.
+//! Rates over the last ten seconds and the last minute, from counters that only grow. Never reads a counter or a clock itself.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -71,15 +71,26 @@ impl Meter {
     /// Rates over the last ten seconds, or since the first sample.
     #[must_use]
     pub fn rates(&self) -> Rates {
+        self.over(SPAN)
+    }
+
+    /// Rates over the last minute, or since the first sample.
+    #[must_use]
+    pub fn minute(&self) -> Rates {
+        self.over(KEEP - 1)
+    }
+
+    /// Rates over so many seconds.
+    fn over(&self, span: usize) -> Rates {
         let Some((now_ms, last)) = self.0.back() else { return Rates::default() };
-        let Some((then_ms, first)) = self.0.get(self.0.len().saturating_sub(SPAN + 1)) else {
+        let Some((then_ms, first)) = self.0.get(self.0.len().saturating_sub(span + 1)) else {
             return Rates::default();
         };
         let passed_ms = now_ms.saturating_sub(*then_ms);
         if passed_ms == 0 {
             return Rates::default();
         }
-        #[expect(clippy::cast_precision_loss, reason = "differences of ten seconds are small")]
+        #[expect(clippy::cast_precision_loss, reason = "differences of a minute are small")]
         let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 * 1000.0 / passed_ms as f64;
         Rates {
             requests: each(&last.requests, &first.requests, rate),
@@ -122,5 +133,19 @@ mod tests {
         assert_eq!(meter.rates().requests[&home][0], 50.0);
         meter.sample(20_000, totals(3));
         assert_eq!(meter.rates().requests[&home][0], 0.0);
+    }
+
+    #[test]
+    fn a_minute_is_a_minute_however_long_samples_came() {
+        let home = RegionId::new(0).expect("region");
+        let totals = |count| Totals { requests: [(home, [count, 0, 0, 0])].into(), ..Totals::default() };
+        let mut meter = Meter::default();
+        // Ten a second for two minutes, then a hundred a second for six seconds.
+        for second in 0..=126u64 {
+            let burst = second.saturating_sub(120);
+            meter.sample(second * 1000, totals((second - burst) * 10 + burst * 100));
+        }
+        assert_eq!(meter.minute().requests[&home][0], (54.0 * 10.0 + 6.0 * 100.0) / 60.0);
+        assert_eq!(meter.rates().requests[&home][0], (4.0 * 10.0 + 6.0 * 100.0) / 10.0);
     }
 }

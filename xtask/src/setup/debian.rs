@@ -77,7 +77,7 @@ pub(crate) const LINKER_RUN: [Need; 1] =
     [Need::file("llvm-22-dev", "/usr/lib/llvm-22/lib/libLLVM.so.22.1", "bpf-linker runs on it")];
 
 /// Programs that tests, benches and the demo send traffic with.
-pub(crate) const TRAFFIC: [Need; 16] = [
+pub(crate) const TRAFFIC: &[Need] = &[
     Need::program("iproute2", "ip", "namespaces, links, routes"),
     Need::program("bpftool", "bpftool", "puts wrong maps where the NIC's own should be"),
     Need::program("ethtool", "ethtool", "switches offloads of test links off"),
@@ -92,6 +92,7 @@ pub(crate) const TRAFFIC: [Need; 16] = [
     Need::program("nutcracker", "nutcracker", "the relay bench's baseline"),
     Need::program("haproxy", "haproxy", "the bench's baseline"),
     Need::program("systemd", "systemd-analyze", "judges the unit"),
+    Need::program("strace", "strace", "makes system calls fail"),
     Need::program("prometheus", "promtool", "tests the alert rules"),
     Need::program("chromium", "chromium", "shows the live page"),
 ];

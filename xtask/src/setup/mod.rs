@@ -89,7 +89,7 @@ fn missing_packages(tasks: &[For]) -> Vec<Need> {
         needs.extend(debian::LINKER_RUN);
     }
     if tasks.contains(&For::Traffic) {
-        needs.extend(debian::TRAFFIC);
+        needs.extend_from_slice(debian::TRAFFIC);
     }
     if tasks.contains(&For::Package) {
         needs.extend(debian::PACKAGE);
