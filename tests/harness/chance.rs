@@ -22,6 +22,12 @@ impl Chance {
         Ok(Self(seed))
     }
 
+    /// From a seed of one's own.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// The next number, below `bound` (which must not be 0).
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

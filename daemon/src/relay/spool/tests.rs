@@ -1,7 +1,7 @@
 //! The spool on a disk that fails, tears and forgets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 
 use redb::StorageBackend;
 
@@ -33,10 +33,16 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
     }
 }
 
+/// How a disk fails: not at all, ENOSPC, EIO, or EIO after a part of each write.
+const WELL: u8 = 0;
+const FULL: u8 = 1;
+const BROKEN: u8 = 2;
+const TORN: u8 = 3;
+
 #[derive(Clone, Debug, Default)]
 struct Disk {
     platter: Arc<Mutex<Platter>>,
-    failing: Arc<AtomicBool>,
+    failing: Arc<AtomicU8>,
 }
 
 impl Disk {
@@ -50,10 +56,11 @@ impl Disk {
     }
 
     fn check(&self) -> Result<(), std::io::Error> {
-        if self.failing.load(Ordering::Relaxed) {
-            return Err(std::io::Error::from_raw_os_error(28));
+        match self.failing.load(Ordering::Relaxed) {
+            WELL => Ok(()),
+            FULL => Err(std::io::Error::from_raw_os_error(28)),
+            _ => Err(std::io::Error::from_raw_os_error(5)),
         }
-        Ok(())
     }
 
     /// Power is cut: of what was not synced, each piece is there, torn, or not, as the dice say.
@@ -100,12 +107,16 @@ impl StorageBackend for Disk {
         Ok(())
     }
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        self.check()?;
+        let torn = self.failing.load(Ordering::Relaxed) == TORN;
+        if !torn {
+            self.check()?;
+        }
+        let part = if torn { &data[..data.len() / 2] } else { data };
         let mut platter = lock(&self.platter);
-        let change = Change::Write(usize::try_from(offset).expect("small"), data.to_vec());
+        let change = Change::Write(usize::try_from(offset).expect("small"), part.to_vec());
         apply(&mut platter.current, &change);
         platter.volatile.push(change);
-        Ok(())
+        self.check()
     }
 }
 
@@ -167,7 +178,8 @@ fn what_was_durable_is_there_after_every_power_cut() {
     };
     let mut disk = Disk::default();
     let mut owed: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for life in 0..60u64 {
+    let lives = std::env::var("TIDEGATE_POWER_CUTS").map_or(60, |lives| lives.parse().expect("a number"));
+    for life in 0..lives {
         let (spool, thread) = open(&disk, &config(1 << 30, true));
         closed(&spool);
         let mut tickets = BTreeMap::new();
@@ -178,8 +190,8 @@ fn what_was_durable_is_there_after_every_power_cut() {
                 until("durable", || tickets.keys().all(|&ticket| spool.is_durable(ticket)));
             }
         }
-        let fail = dice(4) == 0;
-        disk.failing.store(fail, Ordering::Relaxed);
+        let how = [FULL, BROKEN, TORN].get(usize::try_from(dice(12)).expect("small")).copied();
+        disk.failing.store(how.unwrap_or(WELL), Ordering::Relaxed);
         let durable: Vec<Vec<u8>> = tickets
             .iter()
             .filter(|(ticket, _)| spool.is_durable(**ticket))
@@ -188,7 +200,7 @@ fn what_was_durable_is_there_after_every_power_cut() {
         owed.extend(durable);
         let after = disk.cut_power(&mut dice);
         spool.stop();
-        disk.failing.store(false, Ordering::Relaxed);
+        disk.failing.store(WELL, Ordering::Relaxed);
         thread.join().expect("the thread ends");
         disk = after;
         // The next life finds everything that was owed.
@@ -255,17 +267,25 @@ fn what_was_applied_and_not_repeated_is_sent_again_and_counted_once() {
 }
 
 #[test]
-fn a_disk_that_is_full_delays_tickets_and_loses_nothing() {
+fn a_disk_that_fails_delays_tickets_and_loses_nothing() {
     let disk = Disk::default();
     let (spool, thread) = open(&disk, &config(1 << 30, true));
-    disk.failing.store(true, Ordering::Relaxed);
-    let ticket = put(&spool, b"k");
-    until("the failure is told", || spool.report().failure.is_some());
-    assert!(!spool.is_durable(ticket));
-    disk.failing.store(false, Ordering::Relaxed);
-    until("durable again", || spool.is_durable(ticket));
-    assert_eq!(spool.report().failure, None);
-    assert_eq!(drain(&spool).len(), 1);
+    for (number, how) in [FULL, BROKEN, TORN, FULL, TORN].into_iter().enumerate() {
+        disk.failing.store(how, Ordering::Relaxed);
+        let ticket = put(&spool, format!("k{number}").as_bytes());
+        until("the failure is told", || spool.report().failure.is_some());
+        assert!(!spool.is_durable(ticket));
+        disk.failing.store(WELL, Ordering::Relaxed);
+        until("durable again", || spool.is_durable(ticket));
+        assert_eq!(spool.report().failure, None);
+    }
+    assert_eq!(drain(&spool).len(), 5);
+    closed(&spool);
+    let crashed = disk.cut_power(&mut |_| 0);
+    let (again, second) = open(&crashed, &config(1 << 30, true));
+    assert_eq!(again.lane_state(0).pending, 5);
+    again.stop();
+    second.join().expect("the thread ends");
     spool.stop();
     thread.join().expect("the thread ends");
 }
