@@ -48,6 +48,7 @@ impl Edge {
             events: events.clone(),
             inherited: Vec::new(),
         })?;
+        proxy.accept()?;
         Ok(Self { config, proxy, policy, book, in_force, events })
     }
 

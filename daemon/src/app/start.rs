@@ -72,6 +72,7 @@ pub(super) async fn start(beginning: Beginning) -> Result<Running, RunError> {
     core.publish_view();
     let Questions { asks, views } = questions;
     doors.push(tokio::spawn(desk::answer_views(views, Arc::clone(&core.shown), stop.clone())));
+    core.proxy.accept().map_err(RunError::Runtime)?;
     inherit::store(&core.proxy);
     notify::ready(&core.line());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", core.line());

@@ -4,6 +4,7 @@ pub mod adaptive;
 pub mod admission;
 pub mod client;
 pub mod event;
+pub mod flood;
 pub mod geo;
 pub mod home;
 pub mod inforce;

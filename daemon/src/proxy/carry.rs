@@ -258,7 +258,9 @@ impl Trip<'_> {
         match pool.connect(endpoint, need, self.connect_timeout).await {
             Ok(lease) => Some(lease),
             Err(error) => {
-                endpoint.eject_until(clock::now().0.saturating_add(EJECT_NS));
+                if !error.is_ours() {
+                    endpoint.eject_until(clock::now().0.saturating_add(EJECT_NS));
+                }
                 tracing::debug!(endpoint = %endpoint.url, %error, "can't connect");
                 None
             }

@@ -66,12 +66,12 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     }
     let pace = Arc::new(Pace::new(&limits));
     let tls = matches!(stream, Stream::Tls(_));
-    let io = TokioIo::new(Metered { inner: stream, pace: Arc::clone(&pace) });
+    let io = TokioIo::new(Metered::new(stream, &pace, multiplexed));
     let client = Rc::new(Client { worker, listener, pace, address, tls, trusted, region });
     if multiplexed { http2(client, io, &limits).await } else { http1(client, io, &limits).await }
 }
 
-type Io = TokioIo<Metered<Stream>>;
+type Io = TokioIo<Metered>;
 
 async fn http1(client: Rc<Client>, io: Io, limits: &Limits) {
     let mut builder = http1::Builder::new();
@@ -141,6 +141,9 @@ where
         alarm.as_mut().poll(&client.pace, cx).map(|late| Err(Ended::Late(late)))
     });
     if let Err(ended) = ended.await {
+        if matches!(ended, Ended::Late(Late::Write)) {
+            client.pace.abort();
+        }
         tracing::debug!(client = %client.address, ?ended, "connection ended");
     }
     if let Some(slot) = slot.get() {
@@ -162,7 +165,7 @@ enum Ended {
     /// HTTP was violated, or the other side went away.
     Http(#[expect(dead_code, reason = "shown by Debug")] hyper::Error),
     /// It kept us waiting.
-    Late(#[expect(dead_code, reason = "shown by Debug")] Late),
+    Late(Late),
 }
 
 /// A timer that is moved only when the deadline comes nearer or when it fires: most requests never touch it.

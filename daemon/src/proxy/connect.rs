@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::conn::OnThisThread;
+use super::descriptors::Place;
 use super::stream::Stream;
 use super::tls::{self, GreetError, Identities};
 use super::topology::Endpoint;
@@ -43,12 +44,32 @@ pub(crate) enum ConnectError {
         /// The limit.
         limit: Duration,
     },
+    /// All descriptors for upstream connections are in use.
+    #[error("no descriptor is left for another upstream connection")]
+    NoDescriptor,
     /// TLS could not begin.
     #[error(transparent)]
     Tls(#[from] GreetError),
     /// HTTP could not begin.
     #[error(transparent)]
     Handshake(#[from] hyper::Error),
+}
+
+impl ConnectError {
+    /// Whether this host lacks something: the endpoint is not to blame.
+    pub(crate) fn is_ours(&self) -> bool {
+        let exhausted = |error: &std::io::Error| {
+            matches!(
+                error.raw_os_error().map(rustix::io::Errno::from_raw_os_error),
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOBUFS)
+            )
+        };
+        match self {
+            Self::NoDescriptor => true,
+            Self::Connect { source, .. } => exhausted(source),
+            _ => false,
+        }
+    }
 }
 
 /// Which HTTP a request needs of its connection.
@@ -82,13 +103,14 @@ pub(crate) async fn connect(
     endpoint: &Endpoint,
     need: Need,
     limit: Duration,
+    place: Place,
 ) -> Result<Spoken, ConnectError> {
     let begun = async {
         let stream = stream(identities, endpoint, need).await?;
         if tls::chose_h2(&stream) || need == Need::Http2 {
-            http2(stream).await.map(Spoken::Http2)
+            http2(stream, place).await.map(Spoken::Http2)
         } else {
-            http1(stream).await.map(Spoken::Http1)
+            http1(stream, place).await.map(Spoken::Http1)
         }
     };
     let timeout = || ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit };
@@ -127,20 +149,26 @@ async fn dial_name(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
     Err(ConnectError::Connect { host, port, source: last })
 }
 
+/// Most bytes of an upstream's response that are read ahead of its client, and of its head.
+const MOST_BUFFERED: usize = 64 << 10;
+
 /// Begins HTTP/1.1; the connection runs as a task of this worker until either side ends it.
-async fn http1(stream: Stream) -> Result<Http1Sender, ConnectError> {
-    let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+async fn http1(stream: Stream, place: Place) -> Result<Http1Sender, ConnectError> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MOST_BUFFERED);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
+        drop(place);
     });
     sender.ready().await?;
     Ok(sender)
 }
 
 /// Begins HTTP/2; pings find out that the far end is gone while requests wait.
-async fn http2(stream: Stream) -> Result<Http2Sender, ConnectError> {
+async fn http2(stream: Stream, place: Place) -> Result<Http2Sender, ConnectError> {
     let mut builder = http2::Builder::new(OnThisThread);
     builder.timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(10)));
     builder.keep_alive_timeout(Duration::from_secs(5));
@@ -151,6 +179,7 @@ async fn http2(stream: Stream) -> Result<Http2Sender, ConnectError> {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }
+        drop(place);
     });
     sender.ready().await?;
     Ok(sender)

@@ -43,6 +43,9 @@ pub(crate) enum ListenError {
     Tls(#[from] TlsFault),
 }
 
+/// Most bytes that wait in the kernel for a client to take more (`TCP_NOTSENT_LOWAT`), beyond those that are on their way.
+const UNSENT_BYTES: u32 = 128 << 10;
+
 fn next() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Relaxed)
@@ -139,6 +142,8 @@ impl Held {
         }
         for socket in &sockets {
             socket.set_nonblocking(true).map_err(failed)?;
+            // Connections have it from here. Without it a client that does not read costs megabytes of the kernel's memory.
+            socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES).map_err(failed)?;
         }
         let local = sockets[0].local_addr().map_err(failed)?;
         Ok(Self {

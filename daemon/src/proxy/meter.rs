@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::raw_head::RawHead;
+use super::stream::Stream;
 use super::{amend, clock};
 use crate::config::types::Limits;
+use crate::decide::flood::Flood;
 
 /// Nothing of the next request has arrived.
 const IDLE: u8 = 0;
@@ -29,6 +31,10 @@ pub(crate) struct Pace {
     active: AtomicU64,
     read_by: AtomicU64,
     write_by: AtomicU64,
+    /// Requests so far.
+    requests: AtomicU64,
+    /// The connection is to be reset rather than closed.
+    abort: AtomicBool,
     pub(crate) raw: RawHead,
     head_ns: u64,
     idle_ns: u64,
@@ -61,6 +67,8 @@ impl Pace {
             active: AtomicU64::new(0),
             read_by: AtomicU64::new(now.saturating_add(head_ns)),
             write_by: AtomicU64::new(u64::MAX),
+            requests: AtomicU64::new(0),
+            abort: AtomicBool::new(false),
             raw: RawHead::default(),
             head_ns,
             idle_ns: ns(limits.idle_timeout),
@@ -77,6 +85,7 @@ impl Pace {
 
     /// A request's head is complete.
     pub(crate) fn begin(&self) {
+        self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
         self.active.store(self.active.load(Relaxed) + 1, Relaxed);
         self.raw.begin();
         self.phase.store(BUSY, Relaxed);
@@ -107,6 +116,11 @@ impl Pace {
         } else {
             Some(if self.phase.load(Relaxed) == IDLE { Late::Idle } else { Late::Head })
         }
+    }
+
+    /// The other side is not waited for any more.
+    pub(crate) fn abort(&self) {
+        self.abort.store(true, Relaxed);
     }
 
     /// HTTP/2, which can be told to leave at any time.
@@ -173,14 +187,45 @@ impl Drop for Active {
     }
 }
 
-/// A stream whose pace is kept.
+/// A client's stream whose pace is kept, and whose HTTP/2 frames are counted.
 #[derive(Debug)]
-pub(crate) struct Metered<S> {
-    pub(crate) inner: S,
-    pub(crate) pace: Arc<Pace>,
+pub(crate) struct Metered {
+    inner: Stream,
+    pace: Arc<Pace>,
+    flood: Option<Box<Flood>>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl Metered {
+    pub(crate) fn new(inner: Stream, pace: &Arc<Pace>, multiplexed: bool) -> Self {
+        let flood = multiplexed.then(|| Box::new(Flood::new(clock::now().0)));
+        Self { inner, pace: Arc::clone(pace), flood }
+    }
+
+    /// Whether what was read last is no flood.
+    fn allows(&mut self, bytes: &[u8]) -> bool {
+        let Some(flood) = &mut self.flood else { return true };
+        let frames = flood.count(bytes);
+        frames == 0 || flood.allows(frames, self.pace.requests.load(Relaxed), clock::now().0)
+    }
+
+    fn wrote(&mut self, outcome: &Poll<io::Result<usize>>) {
+        self.pace.wrote(outcome);
+        if let (Some(flood), Poll::Ready(Ok(bytes))) = (&mut self.flood, outcome) {
+            flood.sent(*bytes);
+        }
+    }
+}
+
+impl Drop for Metered {
+    /// Who does not take what was written, or floods, is not waited for by the kernel either: what it holds for it is freed at once.
+    fn drop(&mut self) {
+        if self.pace.abort.load(Relaxed) {
+            _ = socket2::SockRef::from(self.inner.tcp()).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Metered {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -190,12 +235,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.pace.has_read(&buf.filled()[before..]);
+            if !self.allows(&buf.filled()[before..]) {
+                self.pace.abort();
+                return Poll::Ready(Err(io::Error::other("a flood of HTTP/2 frames that carry nothing")));
+            }
         }
         outcome
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.pace.is_between()
             && let Some(amended) = amend::amended(buf)
@@ -204,7 +253,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
             return Pin::new(&mut self.inner).poll_write(cx, &amended).map_ok(|_| buf.len());
         }
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.pace.wrote(&outcome);
+        self.wrote(&outcome);
         outcome
     }
 
@@ -217,7 +266,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
             return self.poll_write(cx, only);
         }
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.pace.wrote(&outcome);
+        self.wrote(&outcome);
         outcome
     }
 

@@ -10,6 +10,7 @@ mod carry;
 mod clock;
 mod conn;
 mod connect;
+mod descriptors;
 mod enter;
 mod facts;
 mod headers;
@@ -54,6 +55,7 @@ use crate::decide::policy::Policy;
 use crate::decide::report::proxy::ProxyReport;
 use crate::decide::route::Live;
 use crate::link::{PeerTls, RelayStream, TlsFault};
+use descriptors::Descriptors;
 use listening::{ListenError, Listening};
 use report::Rates;
 use shared::Shared;
@@ -114,7 +116,7 @@ pub struct Proxy {
     rates: Mutex<Rates>,
     relay_streams: Mutex<Option<mpsc::Receiver<RelayStream>>>,
     listening: ArcSwap<Listening>,
-    /// Every worker hears of its listeners here.
+    /// Every worker hears of its listeners here: once, and at each reload.
     openings: Vec<mpsc::UnboundedSender<Vec<Opening>>>,
     changed: watch::Sender<u64>,
     drain: CancellationToken,
@@ -132,7 +134,7 @@ pub struct Prepared {
 }
 
 impl Proxy {
-    /// Opens every listener's sockets and starts the workers and the prober.
+    /// Opens every listener's sockets and starts the workers and the prober; nothing is accepted before [`Self::accept`].
     ///
     /// # Errors
     /// When an address can't be listened on or a thread can't be started.
@@ -145,6 +147,7 @@ impl Proxy {
             Listening::plan(&config, &identities, &Listening::default(), &mut inherited, workers)?;
         tell_unused(&inherited);
         identities.show(listening.shown());
+        let descriptors = descriptors(&config, &listening)?;
         let (relay, relay_streams) = mpsc::channel(RELAY_STREAMS);
         let live = Arc::new(ArcSwap::from_pointee(Live::all_up(&policy.load())));
         let topology = Arc::new(ArcSwap::from_pointee(Topology::new(&config, None)));
@@ -153,6 +156,7 @@ impl Proxy {
             live,
             topology,
             identities,
+            descriptors,
             pins,
             relay,
             events,
@@ -182,7 +186,6 @@ impl Proxy {
     fn spawn(&mut self, workers: usize) -> Result<(), StartError> {
         for number in 0..workers {
             let (sender, openings) = mpsc::unbounded_channel();
-            _ = sender.send(self.listening.load().openings(number, workers)?);
             self.openings.push(sender);
             let start = Start {
                 shared: Arc::clone(&self.shared),
@@ -205,6 +208,18 @@ impl Proxy {
         let (changed, stop) = (self.changed.subscribe(), self.stop.clone());
         let thread = std::thread::Builder::new().name("proxy-health".to_owned());
         self.threads.push(thread.spawn(move || health::run(&prober, changed, &stop))?);
+        Ok(())
+    }
+
+    /// Begins to accept. Whoever had inherited sockets and fails before has served nobody badly.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn accept(&self) -> std::io::Result<()> {
+        let (listening, workers) = (self.listening.load(), self.openings.len());
+        for (number, worker) in self.openings.iter().enumerate() {
+            _ = worker.send(listening.openings(number, workers)?);
+        }
         Ok(())
     }
 
@@ -331,6 +346,21 @@ fn worker_count(config: &Config) -> usize {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         workers => workers,
     }
+}
+
+/// Shares out the process's descriptors, and tells where listeners are promised more than there are.
+fn descriptors(config: &Config, listening: &Listening) -> std::io::Result<Descriptors> {
+    let descriptors = Descriptors::new(listening.sockets()?.len());
+    let most = descriptors.most();
+    let promised = config.listeners.iter().map(|listener| listener.limits.max_connections).max();
+    if let Some(promised) = promised.filter(|promised| *promised > most) {
+        tracing::warn!(
+            most,
+            promised,
+            "the limit on open files allows fewer connections than max_connections: raise it"
+        );
+    }
+    Ok(descriptors)
 }
 
 fn tell_unused(inherited: &[(String, TcpListener)]) {

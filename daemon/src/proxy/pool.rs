@@ -13,6 +13,7 @@ use hyper::client::conn::TrySendError;
 use super::body::RequestBody;
 use super::clock;
 use super::connect::{self, ConnectError, Http1Sender, Http2Sender, Need, Spoken};
+use super::descriptors::Places;
 use super::tls::Identities;
 use super::topology::Endpoint;
 
@@ -27,6 +28,7 @@ const MOST_STREAMS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Pool {
     identities: Arc<Identities>,
+    places: Arc<Places>,
     idle: RefCell<Vec<Vec<Idle>>>,
     shared: RefCell<HashMap<u64, Vec<Shared>>>,
 }
@@ -121,8 +123,8 @@ fn stack(idle: &mut Vec<Vec<Idle>>, endpoint: u64) -> &mut Vec<Idle> {
 }
 
 impl Pool {
-    pub(crate) fn new(identities: Arc<Identities>) -> Rc<Self> {
-        Rc::new(Self { identities, idle: RefCell::default(), shared: RefCell::default() })
+    pub(crate) fn new(identities: Arc<Identities>, places: Arc<Places>) -> Rc<Self> {
+        Rc::new(Self { identities, places, idle: RefCell::default(), shared: RefCell::default() })
     }
 
     /// A connection that is there already, if there is one that is still good.
@@ -161,7 +163,8 @@ impl Pool {
         need: Need,
         limit: Duration,
     ) -> Result<Lease, ConnectError> {
-        let line = match connect::connect(&self.identities, endpoint, need, limit).await? {
+        let place = self.places.take().ok_or(ConnectError::NoDescriptor)?;
+        let line = match connect::connect(&self.identities, endpoint, need, limit, place).await? {
             Spoken::Http1(sender) => Line::Http1(sender),
             Spoken::Http2(sender) => self.add(endpoint, sender),
         };

@@ -11,6 +11,7 @@ use slab::Slab;
 use tokio::sync::{broadcast, mpsc};
 
 use super::clock::Dice;
+use super::descriptors::{Descriptors, Place, Places};
 use super::pool::Pool;
 use super::sample::Sampler;
 use super::stats::WorkerStats;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) topology: Arc<ArcSwap<Topology>>,
     /// Certificates, and whom they are for.
     pub(crate) identities: Arc<Identities>,
+    /// Connections that there are descriptors for.
+    pub(crate) descriptors: Descriptors,
     /// Reads and writes session pins.
     pub(crate) pins: ArcSwapOption<Pins>,
     /// Where streams go that a peer opened for the relay.
@@ -77,7 +80,7 @@ impl Worker {
         let topology = RefCell::new(Cache::new(Arc::clone(&shared.topology)));
         Rc::new(Self {
             stats,
-            pool: Pool::new(Arc::clone(&shared.identities)),
+            pool: Pool::new(Arc::clone(&shared.identities), Arc::clone(&shared.descriptors.upstreams)),
             dice: Dice::new(),
             sampler: Sampler::default(),
             connections: RefCell::default(),
@@ -125,7 +128,7 @@ pub(crate) struct Door {
 
 /// One connection through a listener; dropped with it.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<AtomicUsize>);
+pub(crate) struct Open(Arc<AtomicUsize>, #[expect(dead_code, reason = "held for its drop")] Place);
 
 /// A worker's connections, counted by where they stand.
 #[derive(Debug, Default)]
@@ -183,11 +186,12 @@ fn take(count: &Cell<usize>, less: usize) {
 }
 
 impl Door {
-    /// Counts one connection, unless there are `max_connections` already.
-    pub(crate) fn enter(&self) -> Option<Open> {
+    /// Counts one connection, unless there are `max_connections` already, or as many as descriptors allow.
+    pub(crate) fn enter(&self, places: &Arc<Places>) -> Option<Open> {
+        let place = places.take()?;
         let most = self.spec.limits.max_connections;
         let add = |open: usize| (open < most).then_some(open + 1);
-        self.open.fetch_update(Relaxed, Relaxed, add).ok().map(|_| Open(Arc::clone(&self.open)))
+        self.open.fetch_update(Relaxed, Relaxed, add).ok().map(|_| Open(Arc::clone(&self.open), place))
     }
 }
 

@@ -18,6 +18,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// The connection below.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(inner) => inner,
+            Self::Tls(inner) => inner.get_ref().0,
+        }
+    }
+
     /// The protocol agreed on in the TLS handshake.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match self {

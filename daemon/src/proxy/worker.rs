@@ -172,7 +172,7 @@ fn accept_from(worker: &Rc<Worker>, gate: &Rc<Gate>, socket: TcpListener) {
         // Who was let into the queue is served, not reset, where this was the socket's last handle.
         while let Some(Ok((tcp, peer))) = listener.accept().now_or_never() {
             let door = Rc::clone(&gate.door.borrow());
-            let Some(open) = door.enter() else { break };
+            let Some(open) = door.enter(&worker.shared.descriptors.clients) else { break };
             come_in(&worker, door, tcp, peer, open);
         }
         worker.present.accepting.set(worker.present.accepting.get() - 1);
@@ -192,7 +192,7 @@ async fn accept(worker: &Rc<Worker>, gate: &Gate, listener: &tokio::net::TcpList
         match accepted {
             Ok((tcp, peer)) => {
                 let door = Rc::clone(&gate.door.borrow());
-                let open = room(&door).await;
+                let open = room(worker, &door).await;
                 come_in(worker, door, tcp, peer, open);
             }
             Err(error) => cannot_accept(gate, &error, &mut told).await,
@@ -213,10 +213,10 @@ async fn cannot_accept(gate: &Gate, error: &std::io::Error, told: &mut Option<In
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// Waits until there are fewer than `max_connections`; one connection per worker waits here, the rest in the kernel's queue.
-async fn room(door: &Door) -> Open {
+/// Waits until there are fewer than `max_connections`, and a descriptor; one connection per worker waits here, the rest in the kernel's queue.
+async fn room(worker: &Worker, door: &Door) -> Open {
     loop {
-        if let Some(open) = door.enter() {
+        if let Some(open) = door.enter(&worker.shared.descriptors.clients) {
             return open;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,0 +1,195 @@
+//! Hostile load: connections that keep the edge waiting, floods of HTTP/2 frames, no descriptors left. Figures are printed; what is asserted
+//! is that all are let go, that memory stays bounded, and that other clients are served.
+//!
+//! `TIDEGATE_HOSTILE=full` sends 100,000 frames of each kind and 5,000 slow connections; by default it is a fifth of both.
+
+mod hostile;
+mod load;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hostile::flood::{self, Flood};
+use hostile::origin::Crowded;
+use hostile::slow::{Crowd, Slow};
+use load::{Kind, Load, Tally};
+use tidegate_tests::daemon::Daemon;
+use tidegate_tests::process::wait_until;
+use tidegate_tests::raw::Connection;
+
+const HERE: &str = "127.0.0.1";
+/// Where the edge listens: no client has its own end there, so that a free port stays free.
+const EDGE: &str = "127.2.0.1";
+const BOUND: Duration = Duration::from_secs(30);
+const KINDS: [Kind; 4] = [Kind::KeepAlive, Kind::KeepAlive, Kind::Anew, Kind::Http2];
+/// How long other clients are watched before anything happens.
+const CALM: Duration = Duration::from_secs(3);
+/// Most growth of the daemon's memory under floods, in KiB.
+const MOST_GROWTH: u64 = 32 << 10;
+/// The configured timeouts.
+const HEAD: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_secs(6);
+
+/// One case at a time: none is to disturb another's figures.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn many(full: u32) -> u32 {
+    if std::env::var("TIDEGATE_HOSTILE").is_ok_and(|value| value == "full") { full } else { full / 5 }
+}
+
+struct Edge {
+    daemon: Daemon,
+    /// For other clients.
+    address: SocketAddr,
+    /// For hostile ones: served by the same workers, from an origin of its own, since the edge is measured and not the origin.
+    hostile: SocketAddr,
+    _origins: [Crowded; 2],
+}
+
+impl Edge {
+    fn prepare() -> Result<Self> {
+        let origins = [Crowded::start()?, Crowded::start()?];
+        let (one, two) = (TcpListener::bind((EDGE, 0))?, TcpListener::bind((EDGE, 0))?);
+        let (address, hostile) = (one.local_addr()?, two.local_addr()?);
+        drop((one, two));
+        let limits = format!(
+            "limits = {{ header_timeout = \"{}s\", idle_timeout = \"4s\", body_idle_timeout = \"{}s\" }}",
+            HEAD.as_secs(),
+            PAUSE.as_secs()
+        );
+        let mut file = String::from(
+            "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n",
+        );
+        for (name, address, origin) in [("public", address, &origins[0]), ("hostile", hostile, &origins[1])] {
+            file += &format!(
+                "[[upstream]]\nname = {name:?}\nendpoints = [\"http://{}\"]\nresponse_timeout = \"60s\"\n\
+                 [[listener]]\nname = {name:?}\naddress = \"{address}\"\nupstream = {name:?}\n{limits}\n",
+                origin.address
+            );
+        }
+        let daemon = Daemon::prepare(None, "eu", &file)?;
+        Ok(Self { daemon, address, hostile, _origins: origins })
+    }
+
+    fn memory_kib(&self) -> Result<u64> {
+        let pid = self.daemon.id().context("it runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+        Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+    }
+
+    /// What other clients see while nothing happens.
+    fn calm(&self) -> Result<Tally> {
+        let load = Load::start(self.address, &KINDS);
+        // tidy: sleep because the load is to last for a while.
+        std::thread::sleep(CALM);
+        load.end()
+    }
+}
+
+/// Prints how other clients fared.
+fn compare(what: &str, calm: &mut Tally, busy: &mut Tally, bar: f64) -> Result<()> {
+    let (before, during) = (calm.percentile_ms(990), busy.percentile_ms(990));
+    let ratio = during / before.max(0.001);
+    println!("{what}: other clients' p99 {during:.1} ms, {before:.1} ms in calm: {ratio:.1} x (bar {bar} x)");
+    busy.judge(what, 20)
+}
+
+#[test]
+fn slow_connections_are_let_go_and_others_served() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut edge = Edge::prepare()?;
+    edge.daemon.run()?;
+    let mut calm = edge.calm()?;
+    let before = edge.memory_kib()?;
+    let each = usize::try_from(many(5_000) / 4)?;
+    let kinds = [(Slow::Head, each), (Slow::Silent, each), (Slow::Body, each), (Slow::Reading, each)];
+    let load = Load::start(edge.address, &KINDS);
+    let mut crowd = Crowd::connect(edge.hostile, &kinds, Duration::from_millis(u64::try_from(each)? * 4))?;
+    let most = edge.memory_kib()?;
+    crowd.endure(BOUND)?;
+    let mut busy = load.end()?;
+    for (kind, timeout) in
+        [(Slow::Head, HEAD), (Slow::Silent, HEAD), (Slow::Body, PAUSE), (Slow::Reading, PAUSE)]
+    {
+        let borne = crowd.borne(kind);
+        let in_time = borne.iter().filter(|time| **time <= timeout + Duration::from_secs(1)).count();
+        let slowest = borne.last().copied().unwrap_or_default();
+        let median = borne.get(each / 2).copied().unwrap_or_default();
+        println!(
+            "{kind:?}: {} of {each} closed, {in_time} within {timeout:?} + 1 s, median {median:.1?}, slowest {slowest:.1?}",
+            borne.len()
+        );
+        ensure!(borne.len() == each, "{kind:?}: {} of {each} were not closed", each - borne.len());
+        ensure!(
+            borne[0] >= timeout - Duration::from_secs(1),
+            "{kind:?}: closed after {:?} already",
+            borne[0]
+        );
+    }
+    println!("memory: {before} KiB, {most} KiB with {} slow connections", 4 * each);
+    compare("slow connections", &mut calm, &mut busy, 2.0)
+}
+
+#[test]
+fn floods_of_frames_stay_bounded() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut edge = Edge::prepare()?;
+    edge.daemon.run()?;
+    let mut calm = edge.calm()?;
+    let frames = many(100_000);
+    for kind in Flood::ALL {
+        let before = edge.memory_kib()?;
+        let load = Load::start(edge.address, &KINDS);
+        let began = Instant::now();
+        let sent = flood::send(edge.hostile, kind, frames)?;
+        let took = began.elapsed();
+        let grown = edge.memory_kib()?.saturating_sub(before);
+        let mut busy = load.end()?;
+        println!(
+            "{kind:?}: {} frames over {} connections in {took:.1?}, memory +{grown} KiB",
+            sent.frames, sent.connections
+        );
+        ensure!(grown < MOST_GROWTH, "{kind:?}: memory grew by {grown} KiB");
+        ensure!(sent.connections > 1, "{kind:?}: nobody stopped it");
+        compare(&format!("{kind:?}"), &mut calm, &mut busy, 3.0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn without_descriptors_the_operator_still_gets_in() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut edge = Edge::prepare()?;
+    let run = edge.daemon.command_to_run();
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    edge.daemon.run_by(&mut limited)?;
+    edge.daemon.wait_log("fewer connections than max_connections", BOUND)?;
+    let mut early = Connection::open(HERE, edge.address)?;
+    early.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    ensure!(early.receive(false)?.status == 200);
+    let mut crowd = Crowd::connect(edge.address, &[(Slow::Body, 150), (Slow::Silent, 300)], Duration::ZERO)?;
+    crowd.turn()?;
+    for _ in 0..20 {
+        edge.daemon.tell(&["status"])?;
+        ensure!(edge.daemon.admin("GET", "/metrics", "")?.status == 200);
+    }
+    early.send("GET /.well-known/tidegate/health HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    ensure!(early.receive(false)?.status == 200, "health on a connection that was there");
+    crowd.endure(BOUND)?;
+    ensure!(crowd.open() == 0, "{} are still open", crowd.open());
+    drop(crowd);
+    wait_until("a new connection is answered", BOUND, || {
+        Connection::open(HERE, edge.address).is_ok_and(|mut connection| {
+            connection.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").is_ok()
+                && connection.receive(false).is_ok_and(|answer| answer.status == 200)
+        })
+    })?;
+    let log = std::fs::read_to_string(edge.daemon.log())?;
+    ensure!(!log.contains("panicked") && !log.contains("cannot accept an admin"), "{log}");
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! What hostile clients send, and an origin that bears it. Never judges what comes of it.
+
+pub(crate) mod flood;
+pub(crate) mod origin;
+pub(crate) mod slow;

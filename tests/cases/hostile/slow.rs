@@ -1,0 +1,128 @@
+//! Connections that keep a server waiting: heads that never end, bodies that stop, responses that nobody reads. Never more than one thread.
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+/// Between two bytes of a slow head, and between two looks.
+const TURN: Duration = Duration::from_millis(200);
+
+/// How a connection keeps the server waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slow {
+    /// A byte of the head now and then.
+    Head,
+    /// A body that stops.
+    Body,
+    /// Nothing at all.
+    Silent,
+    /// A large response that is not read.
+    Reading,
+}
+
+/// One connection.
+struct Held {
+    kind: Slow,
+    stream: TcpStream,
+    began: Instant,
+    closed: Option<Duration>,
+}
+
+/// Many of them.
+pub(crate) struct Crowd(Vec<Held>);
+
+impl Crowd {
+    /// Connects `count` of each kind, evenly over a time.
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    pub(crate) fn connect(to: SocketAddr, kinds: &[(Slow, usize)], within: Duration) -> Result<Self> {
+        let (mut crowd, began) = (Self(Vec::new()), Instant::now());
+        let all: usize = kinds.iter().map(|(_, count)| count).sum();
+        for (kind, count) in kinds {
+            for _ in 0..*count {
+                let due = within.mul_f64(crowd.0.len() as f64 / all as f64);
+                let early = due.saturating_sub(began.elapsed());
+                if early > TURN / 10 {
+                    crowd.drip();
+                    // tidy: sleep because the crowd comes at an even pace.
+                    std::thread::sleep(early);
+                }
+                crowd.0.push(begin(to, *kind)?);
+            }
+        }
+        Ok(crowd)
+    }
+
+    /// Another byte on each slow head.
+    fn drip(&mut self) {
+        for held in self.0.iter_mut().filter(|held| held.closed.is_none() && held.kind == Slow::Head) {
+            if held.stream.write(b"x").is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                held.closed = Some(held.began.elapsed());
+            }
+        }
+    }
+
+    /// Keeps the server waiting until it has closed all of them, or for `bound`.
+    pub(crate) fn endure(&mut self, bound: Duration) -> Result<()> {
+        let until = Instant::now() + bound;
+        while self.open() > 0 && Instant::now() < until {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One look at all of them.
+    pub(crate) fn turn(&mut self) -> Result<()> {
+        self.drip();
+        let open: Vec<usize> = (0..self.0.len()).filter(|at| self.0[*at].closed.is_none()).collect();
+        let flags = PollFlags::RDHUP;
+        let mut polled: Vec<PollFd<'_>> =
+            open.iter().map(|at| PollFd::new(&self.0[*at].stream, flags)).collect();
+        let nap = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TURN.as_nanos())? };
+        poll(&mut polled, Some(&nap))?;
+        let ended: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(polled);
+        for (at, _) in open.iter().zip(ended).filter(|(_, ended)| *ended) {
+            self.0[*at].closed = Some(self.0[*at].began.elapsed());
+        }
+        // tidy: sleep because poll returns at once while any connection has ended.
+        std::thread::sleep(TURN / 10);
+        Ok(())
+    }
+
+    /// How many the server has not closed.
+    pub(crate) fn open(&self) -> usize {
+        self.0.iter().filter(|held| held.closed.is_none()).count()
+    }
+
+    /// How long the server bore those of a kind.
+    pub(crate) fn borne(&self, kind: Slow) -> Vec<Duration> {
+        let mut borne: Vec<Duration> =
+            self.0.iter().filter(|held| held.kind == kind).filter_map(|held| held.closed).collect();
+        borne.sort_unstable();
+        borne
+    }
+}
+
+fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if kind == Slow::Reading {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 65_536)?;
+    }
+    rustix::net::connect(&socket, &to)?;
+    let mut stream = TcpStream::from(socket);
+    let began = Instant::now();
+    let request: &[u8] = match kind {
+        Slow::Head => b"GET / HTTP/1.1\r\nHost: slow\r\nX-Slow: ",
+        Slow::Body => b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\nabc",
+        Slow::Silent => b"",
+        Slow::Reading => b"GET /big HTTP/1.1\r\nHost: slow\r\n\r\n",
+    };
+    stream.write_all(request)?;
+    stream.set_nonblocking(true)?;
+    Ok(Held { kind, stream, began, closed: None })
+}
