@@ -58,7 +58,11 @@ impl Authority {
         self.issue(folder, region, params)
     }
 
-    fn issue(&self, folder: &Folder, name: &str, mut params: CertificateParams) -> Result<Pair> {
+    /// A certificate of any kind, in `NAME.pem` with its key in `NAME.key`.
+    ///
+    /// # Errors
+    /// When files can't be written.
+    pub fn issue(&self, folder: &Folder, name: &str, mut params: CertificateParams) -> Result<Pair> {
         // Another name than the authority's: OpenSSL takes a certificate whose subject is its issuer for self-signed.
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
