@@ -23,7 +23,7 @@ use tidegate_tests::raw::Connection;
 const HERE: &str = "127.0.0.1";
 /// Where the edge listens: no client has its own end there, so that a free port stays free.
 const EDGE: &str = "127.2.0.1";
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 const KINDS: [Kind; 4] = [Kind::KeepAlive, Kind::KeepAlive, Kind::Anew, Kind::Http2];
 /// How long other clients are watched before anything happens.
 const CALM: Duration = Duration::from_secs(3);
@@ -32,6 +32,8 @@ const MOST_GROWTH: u64 = 32 << 10;
 /// The configured timeouts.
 const HEAD: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_secs(6);
+/// Where connections have to make room for others.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// One case at a time: none is to disturb another's figures.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -50,15 +52,15 @@ struct Edge {
 }
 
 impl Edge {
-    fn prepare() -> Result<Self> {
+    fn prepare(head: Duration, pause: Duration) -> Result<Self> {
         let origins = [Crowded::start()?, Crowded::start()?];
         let (one, two) = (TcpListener::bind((EDGE, 0))?, TcpListener::bind((EDGE, 0))?);
         let (address, hostile) = (one.local_addr()?, two.local_addr()?);
         drop((one, two));
         let limits = format!(
             "limits = {{ header_timeout = \"{}s\", idle_timeout = \"4s\", body_idle_timeout = \"{}s\" }}",
-            HEAD.as_secs(),
-            PAUSE.as_secs()
+            head.as_secs(),
+            pause.as_secs()
         );
         let mut file = String::from(
             "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n",
@@ -101,7 +103,7 @@ fn compare(what: &str, calm: &mut Tally, busy: &mut Tally, bar: f64) -> Result<(
 #[test]
 fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut edge = Edge::prepare()?;
+    let mut edge = Edge::prepare(HEAD, PAUSE)?;
     edge.daemon.run()?;
     let mut calm = edge.calm()?;
     let before = edge.memory_kib()?;
@@ -137,7 +139,7 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
 #[test]
 fn floods_of_frames_stay_bounded() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut edge = Edge::prepare()?;
+    let mut edge = Edge::prepare(HEAD, PAUSE)?;
     edge.daemon.run()?;
     let mut calm = edge.calm()?;
     let frames = many(100_000);
@@ -163,7 +165,7 @@ fn floods_of_frames_stay_bounded() -> Result<()> {
 #[test]
 fn without_descriptors_the_operator_still_gets_in() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut edge = Edge::prepare()?;
+    let mut edge = Edge::prepare(SHORT, SHORT)?;
     let run = edge.daemon.command_to_run();
     let mut limited = Command::new("bash");
     limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
@@ -172,7 +174,7 @@ fn without_descriptors_the_operator_still_gets_in() -> Result<()> {
     let mut early = Connection::open(HERE, edge.address)?;
     early.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")?;
     ensure!(early.receive(false)?.status == 200);
-    let mut crowd = Crowd::connect(edge.address, &[(Slow::Body, 150), (Slow::Silent, 300)], Duration::ZERO)?;
+    let mut crowd = Crowd::connect(edge.address, &[(Slow::Body, 80), (Slow::Silent, 160)], Duration::ZERO)?;
     crowd.turn()?;
     for _ in 0..20 {
         edge.daemon.tell(&["status"])?;
