@@ -15,6 +15,7 @@ pub mod http;
 pub mod lab;
 pub mod manager;
 pub mod memcached;
+pub mod nats;
 pub mod netns;
 pub mod nginx;
 #[cfg(feature = "daemon")]
@@ -36,3 +37,4 @@ pub mod scratch;
 pub mod sweep;
 pub mod tools;
 pub mod traffic;
+pub mod wire;

@@ -14,6 +14,9 @@ use crate::{paths, sh};
 /// The target of the kernel program.
 const TARGET: &str = "bpfel-unknown-none";
 
+/// What the `tidegate` that is built, linted, tested and packed has beyond a plain `cargo build`: the relay's other transports.
+pub(crate) const FEATURES: &str = "tidegate/nats";
+
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -64,7 +67,7 @@ pub(crate) fn shuffle() -> Result<PathBuf> {
 /// When the build fails.
 pub(crate) fn host(release: bool) -> Result<PathBuf> {
     let mut cargo = sh::cargo();
-    cargo.args(["build", "--package", "tidegate", "--bin", "tidegate"]);
+    cargo.args(["build", "--package", "tidegate", "--bin", "tidegate", "--features", FEATURES]);
     if release {
         cargo.arg("--release");
     }

@@ -41,6 +41,6 @@ pub enum RelayError {
     #[error("relay thread: {0}")]
     Thread(io::Error),
     /// This transport was not built in.
-    #[error("[relay] transport = {0:?} is not in this build; \"direct\" is")]
+    #[error("[relay] transport = {0:?} is not in this build (cargo feature {0:?}); \"direct\" is")]
     Transport(&'static str),
 }

@@ -5,6 +5,10 @@ mod error;
 mod front;
 mod hub;
 mod link;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+mod post;
 mod setup;
 pub mod spool;
 mod threads;

@@ -42,9 +42,9 @@ pub fn start(
     events: &broadcast::Sender<Arc<Event>>,
 ) -> Result<Relay, RelayError> {
     match config.relay.transport {
-        Transport::Direct => {}
-        Transport::Nats { .. } => return Err(RelayError::Transport("nats")),
+        Transport::Nats { .. } if !cfg!(feature = "nats") => return Err(RelayError::Transport("nats")),
         Transport::Sqs { .. } => return Err(RelayError::Transport("sqs")),
+        _ => {}
     }
     let stop = CancellationToken::new();
     let lanes = lanes(config);

@@ -1,25 +1,27 @@
 //! The thread that links and applying run on. Never a client's connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{self, Jobs};
 use super::front::pool::Pool;
-use super::link::inbound::{self, InPool, Inbound};
-use super::link::outgoing::{OutLane, Outgoing};
+use super::link::door::{Door, InPool};
+use super::link::inbound::{self, Inbound};
+use super::link::lanes::{Lanes, OutLane};
+use super::link::outgoing::Outgoing;
 use super::setup::Links;
 use super::spool::Spool;
 use crate::config::Config;
+use crate::config::types::Transport;
 use crate::decide::event::Event;
 use crate::decide::region::RegionId;
 use crate::decide::report::relay::LinkReport;
-use crate::link::RelayStream;
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -51,28 +53,101 @@ pub(super) fn plan(
     }
     let mut status = Vec::new();
     let regions: BTreeSet<RegionId> = lanes.iter().map(|&(_, region)| region).collect();
-    for region in regions {
-        let report = Arc::new(Mutex::new(LinkReport { region, edge: None, failure: None }));
-        status.push(Arc::clone(&report));
+    let towards: Vec<Lanes> = regions
+        .into_iter()
+        .map(|region| {
+            let report = Arc::new(Mutex::new(LinkReport { region, edge: None, failure: None }));
+            status.push(Arc::clone(&report));
+            Lanes {
+                region,
+                name: config.regions[region].name.clone(),
+                spool: spool.clone(),
+                group: region.index(),
+                lanes: out_lanes(lanes, region, pools, &jobs),
+                events: events.clone(),
+                status: report,
+            }
+        })
+        .collect();
+    let door = Door {
+        own: config.host.region,
+        names: config.regions.map(|(_, region)| region.name.clone()),
+        pools: pools.iter().map(|pool| (pool.config.name.clone(), in_pool(pool, &jobs))).collect(),
+    };
+    match &config.relay.transport {
+        Transport::Direct => tasks.extend(direct(config, towards, door, links, stop)),
+        Transport::Nats { servers } => tasks.extend(nats(config, servers, towards, door, stop)),
+        Transport::Sqs { endpoint, queues } => {
+            tasks.extend(sqs(config, endpoint.as_deref(), queues, towards, door, stop));
+        }
+    }
+    Plan { tasks, stop: stop.clone(), status }
+}
+
+/// Links from edge to edge, and the peers' links.
+fn direct(
+    config: &Config,
+    towards: Vec<Lanes>,
+    door: Door,
+    links: Links,
+    stop: &CancellationToken,
+) -> Vec<Task> {
+    let own = config.regions[config.host.region].name.clone();
+    let mut tasks: Vec<Task> = Vec::new();
+    for lanes in towards {
         let link = Outgoing {
-            own: config.regions[config.host.region].name.clone(),
-            region,
-            name: config.regions[region].name.clone(),
-            edges: config.regions[region].edges.clone(),
+            own: own.clone(),
+            edges: config.regions[lanes.region].edges.clone(),
             tls: links.tls.clone(),
-            spool: spool.clone(),
-            group: region.index(),
-            lanes: out_lanes(lanes, region, pools, &jobs),
-            events: events.clone(),
-            status: report,
+            lanes,
             stop: stop.clone(),
         };
         tasks.push(Box::pin(link.run()));
     }
     if let Some(streams) = links.inbound {
-        tasks.push(Box::pin(peers(config, pools, &jobs, stop, streams)));
+        let inbound = Inbound { door, open: AtomicUsize::new(0), stop: stop.clone() };
+        tasks.push(Box::pin(inbound::accept(Arc::new(inbound), streams)));
     }
-    Plan { tasks, stop: stop.clone(), status }
+    tasks
+}
+
+#[cfg(feature = "nats")]
+fn nats(
+    config: &Config,
+    servers: &[String],
+    regions: Vec<Lanes>,
+    door: Door,
+    stop: &CancellationToken,
+) -> Option<Task> {
+    let nats = super::nats::Nats {
+        servers: servers.to_vec(),
+        identity: config.identity.clone(),
+        door,
+        regions,
+        keep: config.relay.pools.iter().map(|pool| (pool.name.clone(), pool.expire_after)).collect(),
+        stop: stop.clone(),
+    };
+    Some(Box::pin(nats.run()))
+}
+
+#[cfg(not(feature = "nats"))]
+fn nats(_: &Config, _: &[String], _: Vec<Lanes>, _: Door, _: &CancellationToken) -> Option<Task> {
+    None
+}
+
+fn sqs(
+    _: &Config,
+    _: Option<&str>,
+    _: &[(RegionId, String)],
+    _: Vec<Lanes>,
+    _: Door,
+    _: &CancellationToken,
+) -> Option<Task> {
+    None
+}
+
+fn in_pool(pool: &Arc<Pool>, jobs: &[Jobs]) -> InPool {
+    InPool { jobs: jobs[pool.place].clone(), regions: pool.config.regions.clone() }
 }
 
 fn out_lanes(
@@ -90,27 +165,6 @@ fn out_lanes(
         repeat_after: pools[pool].config.repeat_after,
     })
     .collect()
-}
-
-fn peers(
-    config: &Config,
-    pools: &[Arc<Pool>],
-    jobs: &[Jobs],
-    stop: &CancellationToken,
-    streams: mpsc::Receiver<RelayStream>,
-) -> impl Future<Output = ()> + use<> {
-    let shared =
-        |pool: &Arc<Pool>| InPool { jobs: jobs[pool.place].clone(), regions: pool.config.regions.clone() };
-    let pools: HashMap<String, InPool> =
-        pools.iter().map(|pool| (pool.config.name.clone(), shared(pool))).collect();
-    let inbound = Inbound {
-        own: config.host.region,
-        names: config.regions.map(|(_, region)| region.name.clone()),
-        pools,
-        open: AtomicUsize::new(0),
-        stop: stop.clone(),
-    };
-    inbound::accept(Arc::new(inbound), streams)
 }
 
 /// Starts the thread.

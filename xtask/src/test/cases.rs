@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 
 use super::stage::Outcome;
-use crate::{paths, sh};
+use crate::{build, paths, sh};
 
 /// Tests say `skipped: WHY` when they can't run here.
 const SKIP: &str = "skipped: ";
@@ -15,7 +15,8 @@ const SKIP: &str = "skipped: ";
 /// Runs all tests. Output of tests that pass is read for skips but not shown.
 pub(crate) fn run(strict: bool) -> Result<Outcome> {
     let mut cargo = sh::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    cargo.args(["test", "--workspace", "--features", build::FEATURES]);
+    cargo.args(["--no-fail-fast", "--", "--show-output"]);
     cargo.env("TIDEGATE_BIN", paths::tidegate(false));
     if strict {
         cargo.env("TIDEGATE_STRICT", "1");

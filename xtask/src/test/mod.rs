@@ -59,7 +59,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    sh::run(sh::cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    let mut cargo = sh::cargo();
+    cargo.args(["clippy", "--quiet", "--workspace", "--features", build::FEATURES, "--all-targets"]);
+    sh::run(cargo.args(["--", "-D", "warnings"]))
 }
 
 fn clippy_kernel() -> Result<Outcome> {
@@ -83,7 +85,9 @@ fn clippy_kernel() -> Result<Outcome> {
 
 fn doc() -> Result<()> {
     let mut cargo = sh::cargo();
-    cargo.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    cargo
+        .args(["doc", "--quiet", "--workspace", "--features", build::FEATURES, "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
     sh::run(&mut cargo)
 }
 

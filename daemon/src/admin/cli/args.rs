@@ -103,7 +103,11 @@ pub enum Command {
         keys: Vec<String>,
     },
     /// Per pool and region: pending, oldest, lag, and the books.
-    Relay,
+    Relay {
+        /// What else to do.
+        #[command(subcommand)]
+        action: Option<RelayAction>,
+    },
     /// Events as they happen.
     Watch {
         /// Only these kinds.
@@ -136,6 +140,23 @@ pub enum Command {
     Man {
         /// The folder.
         dir: PathBuf,
+    },
+}
+
+/// What else is done with the relay.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RelayAction {
+    /// Send the deletes in mcrouter's asynclog files to the other regions; doing it twice does no harm.
+    Import {
+        /// The pool of every line; else the one that a line names, or the only one there is.
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
+        /// Leave faulty lines out; without this, one faulty line means that nothing is sent.
+        #[arg(long)]
+        skip_faulty: bool,
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 

@@ -7,9 +7,10 @@ use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::args::{Ceiling, Cli, Command, Explain, List, Mode, Proto, Switch, Terms};
+use super::args::{Ceiling, Cli, Command, Explain, List, Mode, Proto, RelayAction, Switch, Terms};
 use super::client::{Client, ClientError, segment};
 use super::exit::Exit;
+use super::import::Import;
 use super::output::{Paint, plain, print};
 use super::{render, render_relay, top, watch};
 use crate::admin::wire::change::{Changed, Confirmed, Invalidated, Reloaded};
@@ -108,7 +109,11 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
         Command::Allow(list) => asking.list("allow", list).await,
         Command::Explain(explain) => asking.explain(explain).await,
         Command::Invalidate { pool, keys } => asking.invalidate(pool, keys).await,
-        Command::Relay => asking.relay().await,
+        Command::Relay { action: None } => asking.relay().await,
+        Command::Relay { action: Some(RelayAction::Import { pool, skip_faulty, files }) } => {
+            let (pool, json) = (pool.as_deref(), cli.json);
+            Import { client, json, pool, skip_faulty: *skip_faulty, files }.run().await
+        }
         Command::Top => top::top(client, cli.json).await,
         Command::Watch { kind } => watch::watch(client, kind, cli.json).await,
         Command::Simulate { fail } => asking.simulate(fail).await,

@@ -4,6 +4,7 @@ pub mod args;
 mod ask;
 mod client;
 mod exit;
+mod import;
 mod output;
 mod render;
 mod render_relay;

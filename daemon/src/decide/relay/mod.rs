@@ -1,8 +1,10 @@
 //! The relay's bookkeeping and protocol observers as pure state machines. Never opens a socket, reads a clock or touches a disk.
 
+pub mod asynclog;
 pub mod books;
 pub mod effect;
 pub mod fence;
+pub mod flight;
 pub mod frame;
 pub mod io;
 pub mod item;
@@ -14,4 +16,5 @@ pub mod repeat;
 pub mod session;
 #[cfg(test)]
 mod sim;
+pub mod subject;
 pub mod window;

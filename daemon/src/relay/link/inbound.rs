@@ -1,48 +1,28 @@
 //! Links that other regions open to this host. Never believes that a peer speaks for another region than its certificate's, and never
 //! takes more than it can apply.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::WriteHalf;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::door::{Door, Pace, count, sender};
 use super::frames::{Reader, Stream, greet, send};
-use crate::decide::region::{RegionId, Regions};
+use crate::decide::region::RegionId;
 use crate::decide::relay::frame::Frame;
-use crate::decide::relay::item::{Item, Items};
 use crate::link::RelayStream;
-use crate::relay::apply::{Job, Jobs, Teller, Word};
+use crate::relay::apply::{Job, Teller, Word};
 
 /// Links at once.
 const MOST_LINKS: usize = 64;
 /// Batches of one link that are being applied, or whose word waits to go out.
 const WINDOW: usize = 256;
-/// Keys per second and link; what is more waits.
-const KEYS_PER_S: f64 = 1_000_000.0;
-/// Flushes per second and link, and how many may come at once.
-const FLUSHES: (f64, f64) = (0.2, 8.0);
-
-/// Numbers links, so that the order on one is told from that between two.
-static NEXT_SENDER: AtomicU64 = AtomicU64::new(1);
-
-/// A pool as peers see it.
-pub(crate) struct InPool {
-    pub(crate) jobs: Jobs,
-    /// The regions that share it.
-    pub(crate) regions: Vec<RegionId>,
-}
-
 /// What all inbound links share.
 pub(crate) struct Inbound {
-    pub(crate) own: RegionId,
-    pub(crate) names: Regions<String>,
-    pub(crate) pools: HashMap<String, InPool>,
+    pub(crate) door: Door,
     pub(crate) open: AtomicUsize,
     pub(crate) stop: CancellationToken,
 }
@@ -77,7 +57,7 @@ pub(crate) async fn accept(inbound: Arc<Inbound>, mut streams: mpsc::Receiver<Re
 
 impl Inbound {
     pub(super) async fn serve(&self, stream: RelayStream) -> io::Result<()> {
-        let (reader, write, says) = greet(stream.io, &self.names[self.own]).await?;
+        let (reader, write, says) = greet(stream.io, &self.door.names[self.door.own]).await?;
         let region = self.region(stream.region, &says)?;
         let (replies, own) = mpsc::channel(WINDOW);
         let (to, words) = mpsc::unbounded_channel();
@@ -90,7 +70,7 @@ impl Inbound {
 
     /// Who the peer is: its certificate's region, which must be what it says; on a trusted private link, what it says.
     fn region(&self, certified: Option<RegionId>, says: &str) -> io::Result<RegionId> {
-        let said = self.names.iter().find(|(_, name)| *name == says).map(|(region, _)| region);
+        let said = self.door.region(says);
         let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         match (certified, said) {
             (_, None) => {
@@ -98,9 +78,9 @@ impl Inbound {
             }
             (Some(certified), Some(said)) if certified != said => refused(format!(
                 "a peer of region {:?} says that it speaks for {says:?}",
-                self.names[certified]
+                self.door.names[certified]
             )),
-            (_, Some(said)) if said == self.own => {
+            (_, Some(said)) if said == self.door.own => {
                 refused(format!("a peer says that it speaks for {says:?}, this region"))
             }
             (_, Some(said)) => Ok(said),
@@ -114,18 +94,17 @@ impl Inbound {
         replies: mpsc::Sender<Reply>,
         (to, window): (mpsc::UnboundedSender<Word>, &Semaphore),
     ) -> io::Result<()> {
-        let sender = NEXT_SENDER.fetch_add(1, Ordering::Relaxed);
-        let mut keys = Bucket::new(KEYS_PER_S, KEYS_PER_S);
-        let mut flushes = Bucket::new(FLUSHES.0, FLUSHES.1);
+        let (sender, mut pace) = (sender(), Pace::new());
         loop {
             let reply = match reader.next().await? {
                 Frame::Ping => Reply::Pong,
-                Frame::Batch { number, pool, items } => match self.pools.get(pool) {
-                    Some(shared) if shared.regions.contains(&region) => {
-                        let (count, flush) = judge(items)?;
+                Frame::Batch { number, pool, items } => match self.door.pool(pool, region) {
+                    Ok(shared) => {
+                        let counted = count(items).ok_or_else(|| {
+                            io::Error::new(io::ErrorKind::InvalidData, "a batch that is no list of items")
+                        })?;
                         let items = items.to_vec();
-                        keys.take(count).await;
-                        flushes.take(flush).await;
+                        pace.take(counted).await;
                         let Ok(permit) = window.acquire().await else { return Ok(()) };
                         permit.forget();
                         let teller = Teller { sender, number, to: to.clone() };
@@ -134,16 +113,7 @@ impl Inbound {
                         }
                         continue;
                     }
-                    Some(_) => {
-                        let name = &self.names[region];
-                        Reply::Refused(
-                            number,
-                            format!(
-                                "pool {pool:?} is not shared with region {name:?} here: its `regions` must name it"
-                            ),
-                        )
-                    }
-                    None => Reply::Refused(number, format!("there is no pool {pool:?} here")),
+                    Err(why) => Reply::Refused(number, why),
                 },
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a batch")),
             };
@@ -151,21 +121,6 @@ impl Inbound {
                 return Ok(());
             }
         }
-    }
-}
-
-/// How many keys and flushes there are; an error when the bytes are no items.
-fn judge(items: &[u8]) -> io::Result<(f64, f64)> {
-    let (mut keys, mut flushes) = (0.0, 0.0);
-    let mut all = Items::new(items);
-    for item in all.by_ref() {
-        if matches!(item, Item::Flush(_)) { flushes += 1.0 } else { keys += 1.0 }
-    }
-    if all.broken() {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "a batch that is no list of items"))
-    } else {
-        // A batch of nothing is not for nothing.
-        Ok((f64::max(keys, 1.0), flushes))
     }
 }
 
@@ -204,36 +159,13 @@ async fn answer(
     }
 }
 
-fn frame(word: Word) -> Frame<'static> {
+pub(crate) fn frame(word: Word) -> Frame<'static> {
     match word {
         Word::Repeated(number) => Frame::Repeated { number },
         Word::Applied { number, verified, rests } => {
             let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
             let verified = [count(verified.equal), count(verified.absent), count(verified.stale)];
             Frame::Ack { number, verified, rests }
-        }
-    }
-}
-
-/// A token bucket that makes its user wait.
-struct Bucket {
-    per_s: f64,
-    most: f64,
-    level: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn new(per_s: f64, most: f64) -> Self {
-        Self { per_s, most, level: most, at: Instant::now() }
-    }
-
-    async fn take(&mut self, count: f64) {
-        let now = Instant::now();
-        self.level = (self.level + (now - self.at).as_secs_f64() * self.per_s).min(self.most) - count;
-        self.at = now;
-        if self.level < 0.0 {
-            sleep(Duration::from_secs_f64(-self.level / self.per_s)).await;
         }
     }
 }

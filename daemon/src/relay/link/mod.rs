@@ -4,8 +4,10 @@
 //! host's peer listeners, and applies it.
 
 pub(super) mod dial;
+pub(super) mod door;
 pub(super) mod frames;
 pub(super) mod inbound;
+pub(super) mod lanes;
 pub(super) mod outgoing;
 #[cfg(test)]
 mod tests;

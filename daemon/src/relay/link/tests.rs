@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::door::{Door, InPool};
 use super::frames::Reader;
-use super::inbound::{InPool, Inbound};
+use super::inbound::Inbound;
 use crate::decide::region::{RegionId, Regions};
 use crate::decide::relay::frame::{Frame, MAX_FRAME};
 use crate::decide::relay::item::Item;
@@ -23,7 +24,7 @@ fn inbound() -> (Inbound, mpsc::Receiver<Job>) {
     let (jobs, inbox) = mpsc::channel(8);
     let pools = HashMap::from([("p".to_owned(), InPool { jobs, regions: vec![region(1)] })]);
     let (open, stop) = (AtomicUsize::new(0), CancellationToken::new());
-    (Inbound { own: region(0), names, pools, open, stop }, inbox)
+    (Inbound { door: Door { own: region(0), names, pools }, open, stop }, inbox)
 }
 
 fn region(place: usize) -> RegionId {
