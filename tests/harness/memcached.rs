@@ -72,6 +72,12 @@ impl Memcached {
         self.address
     }
 
+    /// Its process id while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// A connection to it, past any front.
     ///
     /// # Errors
@@ -168,6 +174,7 @@ pub struct RelayRegion {
 pub struct Places {
     peers: [SocketAddr; 2],
     binary: PathBuf,
+    workers: Option<usize>,
 }
 
 impl Places {
@@ -184,7 +191,13 @@ impl Places {
     /// # Errors
     /// When there are none.
     pub fn pick_for(binary: PathBuf) -> Result<Self> {
-        Ok(Self { peers: [free_address()?, free_address()?], binary })
+        Ok(Self { peers: [free_address()?, free_address()?], binary, workers: None })
+    }
+
+    /// Lets each daemon have so many workers.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Self {
+        Self { workers: Some(workers), ..self }
     }
 
     /// Starts one region, `own` 0 or 1, over so many servers; `pool` are further lines of `[[relay.pool]]`, `relay` of `[relay]`.
@@ -231,6 +244,11 @@ regions = ["{}"]
             names[1 - own],
         );
         let mut daemon = Daemon::prepare_from(self.binary.clone(), None, names[own], &body)?;
+        if let Some(workers) = self.workers {
+            let text = std::fs::read_to_string(daemon.configuration())?;
+            let text = text.replacen("[host]\n", &format!("[host]\nworkers = {workers}\n"), 1);
+            std::fs::write(daemon.configuration(), text)?;
+        }
         daemon.run()?;
         Ok(RelayRegion { daemon, servers, front })
     }

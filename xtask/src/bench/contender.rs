@@ -7,7 +7,6 @@ mod load;
 mod nginx;
 mod tidegate;
 
-use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,6 +21,7 @@ use tidegate_tests::process::{Process, wait_until};
 use tidegate_tests::scratch::Folder;
 
 pub(super) use self::load::{Served, h2load, wrk};
+use super::machine;
 use crate::build;
 use crate::setup::{self, For};
 use crate::sh;
@@ -223,21 +223,12 @@ impl Contender {
 
     /// CPU time so far, in microseconds, of all its threads.
     pub(super) fn cpu_us(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()?))
-            .with_context(|| format!("{} has ended", self.name()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // Fields 14 and 15 (proc(5)), counted from the state, in ticks of 10 ms.
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());
-        let (user, system) = (ticks(11).context("utime")?, ticks(12).context("stime")?);
-        Ok((user + system) * 10_000.0)
+        machine::cpu_us(self.id()?).with_context(|| self.name())
     }
 
     /// Resident memory in KiB.
     pub(super) fn resident_kib(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id()?))
-            .with_context(|| format!("{} has ended", self.name()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        line.trim().split(' ').next().and_then(|kib| kib.parse::<f64>().ok()).context("VmRSS")
+        machine::resident_kib(self.id()?).with_context(|| self.name())
     }
 }
 
