@@ -38,7 +38,15 @@ impl Memcached {
     /// # Errors
     /// When it can't be started.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        let mut server = Self { address: free_address()?, folder: Folder::new("memcached")?, process: None };
+        Self::start_at(free_address()?, arguments)
+    }
+
+    /// The same at an address of one's own.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_at(address: SocketAddr, arguments: &[&str]) -> Result<Self> {
+        let mut server = Self { address, folder: Folder::new("memcached")?, process: None };
         server.run(arguments)?;
         Ok(server)
     }
@@ -49,8 +57,9 @@ impl Memcached {
     /// When it can't be started.
     pub fn run(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = Command::new("memcached");
-        command.args(["-u", "root", "-U", "0", "-t", "1", "-m", "64", "-l", "127.0.0.1", "-p"]);
-        command.arg(self.address.port().to_string()).args(arguments);
+        command.args(["-u", "root", "-U", "0", "-t", "1", "-m", "64", "-l"]);
+        command.arg(self.address.ip().to_string());
+        command.args(["-p", &self.address.port().to_string()]).args(arguments);
         let mut process = Process::spawn("memcached", &mut command, &self.folder.file("log"))?;
         let address = self.address;
         process.wait_until("memcached accepting", BOUND, || TcpStream::connect(address).is_ok())?;

