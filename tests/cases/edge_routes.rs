@@ -339,7 +339,7 @@ fn a_request_that_must_be_guessed_is_refused() -> Result<()> {
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -352,7 +352,8 @@ fn a_request_that_must_be_guessed_is_refused() -> Result<()> {
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n", 400),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),
-        ("GET http://other/x HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET http://other/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://other/x HTTP/1.1\r\nHost: other:80\r\n\r\n", 200),
     ];
     for (request, status) in rows {
         let mut connection = Connection::open(EU, public)?;

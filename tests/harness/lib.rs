@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod edges;
 #[cfg(feature = "daemon")]
 pub mod foreign;
+pub mod framing;
 pub mod http;
 pub mod lab;
 pub mod manager;
@@ -34,6 +35,7 @@ pub mod relay_map;
 pub mod relocate;
 pub mod replica;
 pub mod scratch;
+pub mod strict;
 pub mod sweep;
 pub mod tools;
 pub mod traffic;

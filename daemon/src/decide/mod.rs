@@ -5,6 +5,7 @@ pub mod admission;
 pub mod client;
 pub mod event;
 pub mod flood;
+pub mod framing;
 pub mod geo;
 pub mod home;
 pub mod inforce;

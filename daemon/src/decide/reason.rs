@@ -109,7 +109,11 @@ reasons! {
     BadRequest => "bad_request",
     /// The head exceeds `limits`.
     HeadTooLarge => "head_too_large",
-    /// `CONNECT`, or an upgrade that is not carried.
+    /// The request line alone exceeds `header_bytes`.
+    TargetTooLong => "target_too_long",
+    /// An HTTP/1 request in another version than 1.0 and 1.1.
+    VersionNotSupported => "version_not_supported",
+    /// `CONNECT`, a transfer coding other than `chunked`, or an upgrade that is not carried.
     NotImplemented => "not_implemented",
     /// No endpoint of the upstream is up.
     UpstreamDown => "upstream_down",
@@ -117,10 +121,14 @@ reasons! {
     UpstreamConnect => "upstream_connect",
     /// The endpoint or edge broke off before its response's head.
     UpstreamReset => "upstream_reset",
+    /// The endpoint's or edge's response can't be passed on without guessing what it means.
+    UpstreamInvalid => "upstream_invalid",
     /// No response within `response_timeout`.
     UpstreamTimeout => "upstream_timeout",
     /// The client's body paused longer than `body_idle_timeout`.
     RequestTimeout => "request_timeout",
+    /// The client went away before its request's body was complete.
+    ClientGone => "client_gone",
 }
 
 impl Reason {

@@ -1,9 +1,14 @@
-//! hyper's own refusals, completed: it answers a head that it can't parse by itself, without our headers. Never touches any other response.
+//! The parser's own refusals, completed: it answers a head that it can't parse, or that it was kept from, by itself and without our headers.
+//! Never touches any other response.
 
-use crate::decide::reason::Reason;
+use super::meter::Pace;
+use super::respond;
+use crate::decide::framing::Fault;
 
-/// The refusal with `Tidegate-Reason`, if `bytes` are one of hyper's: a status line of 4xx, no body, connection closed, nothing else.
-pub(crate) fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The refusal that the client gets in place of `bytes`, if they are one of the parser's own: a status line of 4xx, no body, nothing else.
+///
+/// It names the fault that was found, or what `so_far` finds in what is there of the head (its argument: the parser found it too large).
+pub(crate) fn amended(bytes: &[u8], pace: &Pace, so_far: impl FnOnce(bool) -> Fault) -> Option<Vec<u8>> {
     let status = bytes.strip_prefix(b"HTTP/1.1 4")?.get(..2)?;
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
     let mut fields: Vec<&str> =
@@ -13,11 +18,21 @@ pub(crate) fn amended(bytes: &[u8]) -> Option<Vec<u8>> {
     if !plain || !head.contains("content-length: 0") {
         return None;
     }
-    let reason = if status == b"31" || status == b"14" { Reason::HeadTooLarge } else { Reason::BadRequest };
-    let close = if fields.contains(&"connection") { "" } else { "connection: close\r\n" };
-    Some(
-        format!("{head}\r\n{close}cache-control: no-store\r\ntidegate-reason: {reason}\r\n\r\n").into_bytes(),
+    let date = head.split("\r\n").find(|line| line.starts_with("date:")).unwrap_or("date:");
+    let fault = pace.fault().unwrap_or_else(|| so_far(status == b"31" || status == b"14"));
+    Some(refusal(pace.refuse(fault), date))
+}
+
+fn refusal(fault: Fault, date: &str) -> Vec<u8> {
+    let reason = fault.reason();
+    let text = format!("{reason}: {fault}\n");
+    format!(
+        "HTTP/1.1 {}\r\n{date}\r\nconnection: close\r\ncache-control: no-store\r\ntidegate-reason: {reason}\r\n\
+         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{text}",
+        respond::status(reason),
+        text.len()
     )
+    .into_bytes()
 }
 
 #[cfg(test)]
@@ -25,18 +40,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_hypers_refusals_are_amended() {
-        let refusal = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
-        let amended_text = String::from_utf8(amended(refusal).expect("hyper's")).expect("text");
+    fn only_the_parsers_refusals_are_amended() {
+        let refusal = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        let text = |pace: &Pace| {
+            String::from_utf8(
+                amended(refusal.as_bytes(), pace, |_| Fault::HeadTooLarge).expect("the parser's"),
+            )
+            .expect("text")
+        };
+        let by_itself = text(&Pace::of_defaults());
         assert!(
-            amended_text.ends_with("\r\ncache-control: no-store\r\ntidegate-reason: head_too_large\r\n\r\n")
+            by_itself.starts_with(
+                "HTTP/1.1 431 Request Header Fields Too Large\r\ndate: x\r\nconnection: close\r\n"
+            )
         );
+        assert!(by_itself.contains("\r\ntidegate-reason: head_too_large\r\n"));
+        let kept = Pace::of_defaults();
+        kept.refuse(Fault::Version);
+        assert!(text(&kept).starts_with("HTTP/1.1 505 HTTP Version Not Supported\r\n"));
         for other in [
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nserver: x\r\ndate: x\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\ndate: x\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ndate: x\r\n\r\n",
         ] {
-            assert!(amended(other.as_bytes()).is_none(), "{other}");
+            assert!(amended(other.as_bytes(), &kept, |_| Fault::HeadTooLarge).is_none(), "{other}");
         }
     }
 }

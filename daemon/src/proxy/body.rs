@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::clock;
+use super::headers;
 use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
@@ -125,7 +126,7 @@ impl Body for RequestBody {
             Poll::Ready(frame) => {
                 patience.0.renew();
                 progress.set(clock::now().0);
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+                Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(BodyError::from)))
             }
             Poll::Pending if patience.0.is_over(cx) => {
                 Poll::Ready(Some(Err(BodyError::Paused(patience.0.limit))))
@@ -150,6 +151,14 @@ impl Body for RequestBody {
             Self::Stream { incoming, .. } => incoming.size_hint(),
         }
     }
+}
+
+/// Trailers say nothing that a head has to say.
+fn cleaned(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::strip_trailers(trailers);
+    }
+    frame
 }
 
 /// What a carried request holds until its response's body has ended or was given up.
@@ -233,7 +242,7 @@ impl Body for ResponseBody {
                 if last {
                     this.finish();
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+                Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(BodyError::from)))
             }
         }
     }

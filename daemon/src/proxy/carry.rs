@@ -1,6 +1,7 @@
 //! Carrying a request to an endpoint of the upstream or to an edge of another region, and its response back. Never decides which of both.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
+use super::answer;
 use super::body::{BodyError, Held, RequestBody, ResponseBody};
 use super::clock;
 use super::conn::Client;
@@ -53,6 +55,12 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
     }
     if present.tidegate {
         headers::strip_tidegate(&mut head.headers);
+    }
+    if present.lookalikes {
+        headers::strip_lookalikes(&mut head.headers);
+    }
+    if present.cookie && head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut head.headers);
     }
     to_origin_form(head);
     let host = head.headers.get(HOST).cloned();
@@ -107,7 +115,8 @@ pub(crate) async fn local(
     let wants = journey.present.wants;
     let Journey { head, body, upgrade, extended, active, .. } = journey;
     match trip.send(Request::from_parts(head, body)).await {
-        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active)),
+        Ok(arrived) => hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active, false)
+            .map_err(|active| (Reason::UpstreamInvalid, wants, active)),
         Err(NotCarried::NoneLeft(_, reason) | NotCarried::Failed(reason)) => Err((reason, wants, active)),
     }
 }
@@ -136,7 +145,8 @@ pub(crate) async fn isthmus(
     };
     let Journey { head, body, present, upgrade, extended, active } = journey;
     match trip.send(Request::from_parts(head, body)).await {
-        Ok(arrived) => Ok(hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active)),
+        Ok(arrived) => hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active, true)
+            .map_err(|active| NotHome::Failed(Reason::UpstreamInvalid, present.wants, active)),
         Err(NotCarried::Failed(reason)) => Err(NotHome::Failed(reason, present.wants, active)),
         Err(NotCarried::NoneLeft(request, _)) => {
             let (mut head, body) = request.into_parts();
@@ -178,6 +188,12 @@ struct Trip<'a> {
     need: Need,
 }
 
+/// HTTP/1.0 may leave `Host` out; what goes on is HTTP/1.1, which may not (RFC 9112, 3.2).
+fn name_host(head: &mut http::HeaderMap, endpoint: &Endpoint) {
+    let authority = endpoint.url.authority().map_or("", http::uri::Authority::as_str);
+    head.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
+}
+
 /// How one attempt ended without a response.
 enum Attempt {
     /// Before anything was sent.
@@ -188,11 +204,15 @@ enum Attempt {
 
 impl Trip<'_> {
     async fn send(&self, mut request: Request<RequestBody>) -> Result<Arrived, NotCarried> {
+        let hostless = !request.headers().contains_key(HOST);
         let (mut tried, mut again, mut last) = (0_u64, self.attempts, Reason::UpstreamDown);
         loop {
             let Some((at, endpoint)) = self.choose(tried) else {
                 return Err(NotCarried::NoneLeft(Box::new(request), last));
             };
+            if hostless {
+                name_host(request.headers_mut(), endpoint);
+            }
             let in_flight = InFlight::new(endpoint);
             let Some(lease) = self.lease(endpoint).await else {
                 tried |= 1 << at;
@@ -360,12 +380,26 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
 fn why(error: &hyper::Error) -> Reason {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        if let Some(BodyError::Paused(_)) = inner.downcast_ref() {
-            return Reason::RequestTimeout;
+        match inner.downcast_ref() {
+            Some(BodyError::Paused(_)) => return Reason::RequestTimeout,
+            Some(BodyError::Broken(broken)) => return how(broken),
+            None => source = inner.source(),
+        }
+    }
+    if error.is_parse() { Reason::UpstreamInvalid } else { Reason::UpstreamReset }
+}
+
+/// How a client's body ended early: against the rules, or with the client.
+fn how(broken: &hyper::Error) -> Reason {
+    let mut source = std::error::Error::source(broken);
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+            let against = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput);
+            return if against { Reason::BadRequest } else { Reason::ClientGone };
         }
         source = inner.source();
     }
-    Reason::UpstreamReset
+    Reason::ClientGone
 }
 
 /// What adaptive ceilings may learn: streams may wait for news rather than in a queue, and failures may be fast.
@@ -376,22 +410,27 @@ fn outcome(response: &Response<Incoming>, took: Duration) -> Outcome {
     if ordinary && !stream { Outcome::Answered(took) } else { Outcome::LeftOut }
 }
 
-/// Turns what came over the upstream's connection into what goes over the client's.
+/// Turns what came over the upstream's connection into what goes over the client's. A response that can't be passed on gives `active` back;
+/// its connection is not used again.
 fn hand_back(
     arrived: Arrived,
     plan: Plan,
     upgrade: Option<(hyper::upgrade::OnUpgrade, bool)>,
     active: Active,
-) -> Response<ResponseBody> {
+    is_edges: bool,
+) -> Result<Response<ResponseBody>, Active> {
     let Arrived { mut response, took, lease, in_flight } = arrived;
     let permit = plan.permit;
     if let Some(permit) = &permit {
         permit.over(outcome(&response, took), clock::now());
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::open(response, upgrade, tunnel::Ends { permit, in_flight, active, lease });
+        return Ok(tunnel::open(response, upgrade, tunnel::Ends { permit, in_flight, active, lease }));
     }
-    headers::strip_hop_by_hop_response(response.headers_mut());
+    let status = response.status();
+    if answer::settle(status, response.headers_mut(), is_edges).is_err() {
+        return Err(active);
+    }
     *response.version_mut() = Version::HTTP_11;
-    response.map(|incoming| ResponseBody::stream(incoming, Held { permit, in_flight, active, lease }))
+    Ok(response.map(|incoming| ResponseBody::stream(incoming, Held { permit, in_flight, active, lease })))
 }

@@ -16,13 +16,16 @@ use tokio::time::{Instant, Sleep};
 
 use super::clock;
 use super::enter::{self, Entered};
+use super::framed::Framed;
 use super::leaving::Moment;
 use super::meter::{Late, Metered, Pace};
 use super::relay;
 use super::service;
 use super::shared::{Arrived, Door, Worker};
 use super::stream::Stream;
+use super::tell;
 use crate::config::types::Limits;
+use crate::decide::framing::Framer;
 use crate::decide::region::RegionId;
 use crate::link::{self, RelayStream};
 
@@ -66,7 +69,9 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     }
     let pace = Arc::new(Pace::new(&limits));
     let tls = matches!(stream, Stream::Tls(_));
-    let io = TokioIo::new(Metered::new(stream, &pace, multiplexed));
+    let framer = if multiplexed { Framer::open() } else { Framer::new(limits.header_bytes) };
+    let framed = Framed::new(stream, Arc::clone(&pace), framer);
+    let io = TokioIo::new(Metered::new(framed, &pace, multiplexed));
     let client = Rc::new(Client { worker, listener, pace, address, tls, trusted, region });
     if multiplexed { http2(client, io, &limits).await } else { http1(client, io, &limits).await }
 }
@@ -77,7 +82,9 @@ async fn http1(client: Rc<Client>, io: Io, limits: &Limits) {
     let mut builder = http1::Builder::new();
     // The pace is kept by `drive`: hyper's own timer would also run while the connection is idle.
     builder.timer(TokioTimer::new()).header_read_timeout(None).half_close(false);
-    builder.max_buf_size(limits.header_bytes.max(65_536)).max_header_size(limits.header_bytes);
+    // A head's size is bounded by the framer, which sees it first; these bounds are never reached.
+    let beyond = limits.header_bytes.saturating_add(16_384);
+    builder.max_buf_size(beyond.max(65_536)).max_header_size(beyond);
     if limits.headers != 100 {
         builder.max_headers(limits.headers);
     }
@@ -145,6 +152,9 @@ where
             client.pace.abort();
         }
         tracing::debug!(client = %client.address, ?ended, "connection ended");
+    }
+    if let Some(fault) = client.pace.fault() {
+        tell::broken(client, fault);
     }
     if let Some(slot) = slot.get() {
         client.worker.connections.borrow_mut().remove(slot);

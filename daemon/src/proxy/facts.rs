@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
-use http::header::{HOST, TRANSFER_ENCODING, VIA};
+use http::header::{CONTENT_LENGTH, HOST, VIA};
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::conn::Client;
 use super::headers::{self, CLIENT, HOPS, Present};
 use super::pins;
 use crate::config::types::ListenerKind;
+use crate::decide::framing::{is_host, is_same_host};
 use crate::decide::pin::Pin;
 use crate::decide::reason::Reason;
 use crate::decide::route::RequestFacts;
@@ -92,32 +93,46 @@ fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reas
     if head.method == Method::CONNECT {
         return Err(Reason::NotImplemented);
     }
+    if !target_fits(head) || !framing_is_plain(head, present) {
+        return Err(Reason::BadRequest);
+    }
     let hosts_fit = match head.version {
         Version::HTTP_11 => present.hosts == 1,
         Version::HTTP_2 => present.hosts <= 1 && head.uri.authority().is_some() || present.hosts == 1,
         _ => present.hosts <= 1,
     };
-    let host_is_text = head.headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()));
-    if !hosts_fit || !host_is_text || !framing_is_plain(from, head, present) {
-        return Err(Reason::BadRequest);
-    }
-    Ok(())
+    let host_is_one = head.headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()));
+    if hosts_fit && host_is_one { Ok(()) } else { Err(Reason::BadRequest) }
 }
 
-/// The authority's characters (RFC 3986, 3.2) without user information.
-fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
+/// A path, `*` for `OPTIONS`, or a whole URL whose host is the one in `Host` (RFC 9112, 3.2; RFC 9113, 8.3.1): whoever comes after us may read
+/// the other one.
+fn target_fits(head: &Parts) -> bool {
+    let uri = &head.uri;
+    let path = uri.path();
+    let is_path = path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
+    if !is_path {
+        return false;
+    }
+    let Some(authority) = uri.authority() else { return true };
+    let https = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return false,
+    };
+    let authority = authority.as_str().as_bytes();
+    let agrees = |host: &HeaderValue| is_same_host(authority, host.as_bytes(), https);
+    !authority.is_empty() && is_host(authority) && head.headers.get(HOST).is_none_or(agrees)
 }
 
-/// Only `chunked`, once, and no length beside it: any other transfer coding would be lost on the way.
-fn framing_is_plain(from: &Client, head: &Parts, present: &Present) -> bool {
-    if !present.transfer_encoding {
-        return true;
+/// One length at most, of digits; in HTTP/1 `decide::framing` has judged both fields already.
+fn framing_is_plain(head: &Parts, present: &Present) -> bool {
+    let plain = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    match present.lengths {
+        0 => true,
+        1 => !present.transfer_encoding && head.headers.get(CONTENT_LENGTH).is_some_and(plain),
+        _ => false,
     }
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    let chunked =
-        codings.next().is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    chunked && codings.next().is_none() && from.pace.raw.is_without_length()
 }
 
 /// What a peer says of the client in `Tidegate-Client`.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, FORWARDED, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{CONNECTION, COOKIE, FORWARDED, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 /// Region-to-region hops so far.
@@ -19,8 +19,11 @@ pub(crate) const FAILOVER: HeaderName = HeaderName::from_static("tidegate-failov
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Meant for one connection only.
+pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// Meant for one connection only.
+pub(crate) const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Which of the fields that matter here a head has: found in one pass, so that absent ones cost nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +44,10 @@ pub(crate) struct Present {
     pub(crate) transfer_encoding: bool,
     /// `Host` fields.
     pub(crate) hosts: u8,
+    /// Fields that are ours to set or that frame, spelled with `_` for `-`.
+    pub(crate) lookalikes: bool,
+    /// `Content-Length` fields.
+    pub(crate) lengths: u8,
     /// How tidegate's own words are to be put.
     pub(crate) wants: Wants,
 }
@@ -61,9 +68,12 @@ impl Present {
         for (name, value) in headers {
             match name.as_str() {
                 "host" => present.hosts = present.hosts.saturating_add(1),
+                "content-length" => present.lengths = present.lengths.saturating_add(1),
                 "accept" => present.wants.json |= names_json(value),
                 "content-type" => present.wants.grpc |= value.as_bytes().starts_with(b"application/grpc"),
-                "connection" | "keep-alive" | "proxy-connection" | "te" => present.hop_by_hop = true,
+                "connection" | "keep-alive" | "proxy-connection" | "te" | "http2-settings" => {
+                    present.hop_by_hop = true;
+                }
                 "transfer-encoding" => (present.hop_by_hop, present.transfer_encoding) = (true, true),
                 "upgrade" => (present.hop_by_hop, present.upgrade) = (true, true),
                 "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "forwarded" => {
@@ -74,6 +84,7 @@ impl Present {
                 "tidegate-hops" | "tidegate-home" | "tidegate-client" | "tidegate-reason" => {
                     present.tidegate = true;
                 }
+                other if other.contains('_') => present.lookalikes |= is_lookalike(other),
                 _ => {}
             }
         }
@@ -110,28 +121,87 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
         headers.remove(name);
     }
 }
 
-/// The same for a response, where there is seldom more than `Connection`.
-pub(crate) fn strip_hop_by_hop_response(headers: &mut HeaderMap) {
-    if let Some(connection) = headers.get(CONNECTION) {
-        let common = [&b"keep-alive"[..], b"close", b"Keep-Alive", b"Close"];
-        if !common.contains(&connection.as_bytes()) {
-            let named = tokens(headers, &CONNECTION).filter_map(|name| name.parse().ok());
-            let named: Vec<HeaderName> = named.filter(|name| *name != http::header::CONTENT_LENGTH).collect();
-            for name in named {
-                headers.remove(name);
-            }
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+/// Many servers hand `X_Forwarded_For` to their applications as if it were `X-Forwarded-For`: neither may a client say.
+fn is_lookalike(name: &str) -> bool {
+    let dashed = name.replace('_', "-");
+    let ours =
+        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "content-length", "transfer-encoding"];
+    ours.contains(&dashed.as_str()) || dashed.starts_with("tidegate-")
+}
+
+/// Takes them out.
+pub(crate) fn strip_lookalikes(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && is_lookalike(name.as_str()))
+        .cloned()
+        .collect();
+    for name in names {
         headers.remove(name);
     }
 }
+
+/// One `Cookie` field of the crumbs that HTTP/2 allows (RFC 9113, 8.2.3): HTTP/1 knows one only.
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.by_ref().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
+    }
+}
+
+/// Takes out of trailers what must stand in a head to be believed (RFC 9110, 6.5.1): framing, routing, who it is for, what it may do.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    let kept = |name: &HeaderName| {
+        let name = name.as_str();
+        !NEVER_TRAILERS.contains(&name)
+            && !name.starts_with("x-forwarded-")
+            && !name.starts_with("tidegate-")
+            && !name.contains('_')
+    };
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| !kept(name)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
+const NEVER_TRAILERS: [&str; 27] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "location",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
 
 /// The comma-separated tokens of all fields with this name.
 pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -142,7 +212,13 @@ pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iter
 /// The protocol of an upgrade that the client asks for.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    asked.then(|| headers.get(UPGRADE).cloned()).flatten()
+    let protocol = asked.then(|| headers.get(UPGRADE)).flatten()?;
+    // Behind a switch to HTTP/2 would be requests that nobody here sees; a client that can do without asks for it in vain.
+    let speaks_http = tokens(headers, &UPGRADE).any(|token| {
+        let name = token.split('/').next().unwrap_or_default();
+        ["h2", "h2c", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    });
+    (!speaks_http).then(|| protocol.clone())
 }
 
 /// Puts an upgrade back in after [`strip_hop_by_hop`].

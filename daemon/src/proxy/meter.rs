@@ -2,17 +2,19 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::raw_head::RawHead;
+use super::clock;
+use super::framed::Framed;
 use super::stream::Stream;
-use super::{amend, clock};
 use crate::config::types::Limits;
 use crate::decide::flood::Flood;
+use crate::decide::framing::Fault;
 
 /// Nothing of the next request has arrived.
 const IDLE: u8 = 0;
@@ -29,13 +31,16 @@ pub(crate) struct Pace {
     phase: AtomicU8,
     multiplexed: AtomicBool,
     active: AtomicU64,
+    ended: AtomicU64,
+    tunnel: AtomicBool,
+    end: AtomicWaker,
+    fault: OnceLock<Fault>,
     read_by: AtomicU64,
     write_by: AtomicU64,
     /// Requests so far.
     requests: AtomicU64,
     /// The connection is to be reset rather than closed.
     abort: AtomicBool,
-    pub(crate) raw: RawHead,
     head_ns: u64,
     idle_ns: u64,
     stall_ns: u64,
@@ -52,6 +57,17 @@ pub(crate) enum Late {
     Write,
 }
 
+/// Whether the last request's wish for another protocol was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Switched {
+    /// It is not answered yet.
+    Unknown,
+    /// The stream is a tunnel now.
+    Open,
+    /// HTTP/1 goes on.
+    Declined,
+}
+
 fn ns(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
@@ -65,11 +81,14 @@ impl Pace {
             phase: AtomicU8::new(NEW),
             multiplexed: AtomicBool::new(false),
             active: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            tunnel: AtomicBool::new(false),
+            end: AtomicWaker::new(),
+            fault: OnceLock::new(),
             read_by: AtomicU64::new(now.saturating_add(head_ns)),
             write_by: AtomicU64::new(u64::MAX),
             requests: AtomicU64::new(0),
             abort: AtomicBool::new(false),
-            raw: RawHead::default(),
             head_ns,
             idle_ns: ns(limits.idle_timeout),
             stall_ns: ns(limits.body_idle_timeout),
@@ -87,7 +106,6 @@ impl Pace {
     pub(crate) fn begin(&self) {
         self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
         self.active.store(self.active.load(Relaxed) + 1, Relaxed);
-        self.raw.begin();
         self.phase.store(BUSY, Relaxed);
         self.read_by.store(u64::MAX, Relaxed);
     }
@@ -96,10 +114,38 @@ impl Pace {
     pub(crate) fn end(&self) {
         let active = self.active.load(Relaxed).saturating_sub(1);
         self.active.store(active, Relaxed);
+        self.ended.store(self.ended.load(Relaxed) + 1, Relaxed);
+        self.end.wake();
         if active == 0 {
             self.phase.store(IDLE, Relaxed);
             self.read_by.store(clock::now().0.saturating_add(self.idle_ns), Relaxed);
         }
+    }
+
+    /// The client breaks HTTP/1: what it is told, and what is counted, is the first fault that was found. Returns that.
+    pub(crate) fn refuse(&self, fault: Fault) -> Fault {
+        *self.fault.get_or_init(|| fault)
+    }
+
+    /// What the client was refused for.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault.get().copied()
+    }
+
+    /// What became of the wish for another protocol in the last of so many requests.
+    pub(crate) fn switched(&self, requests: u64) -> Switched {
+        if self.tunnel.load(Relaxed) {
+            Switched::Open
+        } else if self.ended.load(Relaxed) >= requests {
+            Switched::Declined
+        } else {
+            Switched::Unknown
+        }
+    }
+
+    /// Wakes once a request ends or the stream becomes a tunnel.
+    pub(crate) fn wake_on_end(&self, cx: &Context<'_>) {
+        self.end.register(cx.waker());
     }
 
     /// The earliest instant at which something is late.
@@ -134,17 +180,13 @@ impl Pace {
     }
 
     /// Nothing is being handled: what is written now is hyper's own.
-    fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         self.active.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed)
     }
 
-    fn has_read(&self, bytes: &[u8]) {
+    fn has_read(&self) {
         if self.multiplexed.load(Relaxed) {
             return;
-        }
-        match self.phase.load(Relaxed) {
-            BUSY => self.raw.miss(),
-            phase => self.raw.add(bytes, phase == IDLE),
         }
         match self.phase.load(Relaxed) {
             IDLE => {
@@ -179,6 +221,17 @@ impl Active {
         pace.begin();
         Self(Arc::clone(pace))
     }
+
+    /// Its connection carries several at once.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.0.multiplexed.load(Relaxed)
+    }
+
+    /// Its stream becomes a tunnel with the response that is returned next.
+    pub(crate) fn switch(&self) {
+        self.0.tunnel.store(true, Relaxed);
+        self.0.end.wake();
+    }
 }
 
 impl Drop for Active {
@@ -190,13 +243,13 @@ impl Drop for Active {
 /// A client's stream whose pace is kept, and whose HTTP/2 frames are counted.
 #[derive(Debug)]
 pub(crate) struct Metered {
-    inner: Stream,
+    inner: Framed<Stream>,
     pace: Arc<Pace>,
     flood: Option<Box<Flood>>,
 }
 
 impl Metered {
-    pub(crate) fn new(inner: Stream, pace: &Arc<Pace>, multiplexed: bool) -> Self {
+    pub(crate) fn new(inner: Framed<Stream>, pace: &Arc<Pace>, multiplexed: bool) -> Self {
         let flood = multiplexed.then(|| Box::new(Flood::new(clock::now().0)));
         Self { inner, pace: Arc::clone(pace), flood }
     }
@@ -220,7 +273,8 @@ impl Drop for Metered {
     /// Who does not take what was written, or floods, is not waited for by the kernel either: what it holds for it is freed at once.
     fn drop(&mut self) {
         if self.pace.abort.load(Relaxed) {
-            _ = socket2::SockRef::from(self.inner.tcp()).set_linger(Some(std::time::Duration::ZERO));
+            _ = socket2::SockRef::from(self.inner.get_ref().tcp())
+                .set_linger(Some(std::time::Duration::ZERO));
         }
     }
 }
@@ -234,7 +288,7 @@ impl AsyncRead for Metered {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.pace.has_read(&buf.filled()[before..]);
+            self.pace.has_read();
             if !self.allows(&buf.filled()[before..]) {
                 self.pace.abort();
                 return Poll::Ready(Err(io::Error::other("a flood of HTTP/2 frames that carry nothing")));
@@ -246,12 +300,6 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.pace.is_between()
-            && let Some(amended) = amend::amended(buf)
-        {
-            // A few hundred bytes, the last ones of this connection: whatever the kernel does not take at once is not worth waiting for.
-            return Pin::new(&mut self.inner).poll_write(cx, &amended).map_ok(|_| buf.len());
-        }
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.wrote(&outcome);
         outcome
@@ -280,5 +328,21 @@ impl AsyncWrite for Metered {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+impl Pace {
+    /// A connection under ordinary limits.
+    pub(crate) fn of_defaults() -> Self {
+        let seconds = std::time::Duration::from_secs;
+        Self::new(&Limits {
+            header_bytes: 65_536,
+            headers: 100,
+            header_timeout: seconds(10),
+            idle_timeout: seconds(75),
+            body_idle_timeout: seconds(30),
+            max_connections: 10,
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! thread probes. [`Proxy::start`] opens every socket or none.
 
 mod amend;
+mod answer;
 mod bind;
 mod body;
 mod carry;
@@ -13,6 +14,7 @@ mod connect;
 mod descriptors;
 mod enter;
 mod facts;
+mod framed;
 mod headers;
 mod health;
 mod leaving;
@@ -20,7 +22,6 @@ mod listening;
 mod meter;
 mod pins;
 mod pool;
-mod raw_head;
 mod relay;
 mod report;
 mod respond;

@@ -29,6 +29,7 @@ pub(crate) fn is_asked(client: &Client, headers: &HeaderMap) -> bool {
 /// Switches protocols and hands the stream over.
 pub(crate) fn switch(client: &Rc<Client>, upgrade: OnUpgrade, active: Active) -> Response<ResponseBody> {
     let (worker, region) = (Rc::clone(&client.worker), client.region);
+    active.switch();
     tokio::task::spawn_local(async move {
         if let Ok(upgraded) = upgrade.await {
             hand_over(&worker, RelayStream { region, io: Box::new(TokioIo::new(upgraded)) });

@@ -1,7 +1,7 @@
 //! The one place where a cause becomes a status: every response that tidegate itself makes. Never forwards anything.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::ResponseBody;
@@ -16,10 +16,12 @@ pub(crate) fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::TooManyHops | Reason::Loop => StatusCode::LOOP_DETECTED,
         Reason::UntrustedPeer => StatusCode::FORBIDDEN,
-        Reason::BadRequest => StatusCode::BAD_REQUEST,
+        Reason::BadRequest | Reason::ClientGone => StatusCode::BAD_REQUEST,
+        Reason::TargetTooLong => StatusCode::URI_TOO_LONG,
+        Reason::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Reason::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Reason::NotImplemented => StatusCode::NOT_IMPLEMENTED,
-        Reason::UpstreamConnect | Reason::UpstreamReset => StatusCode::BAD_GATEWAY,
+        Reason::UpstreamConnect | Reason::UpstreamReset | Reason::UpstreamInvalid => StatusCode::BAD_GATEWAY,
         Reason::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Reason::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Reason::Home
@@ -42,6 +44,18 @@ pub(crate) fn status(reason: Reason) -> StatusCode {
     }
 }
 
+/// The client and we may not agree on where its next request begins.
+fn is_clients_fault(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::BadRequest
+            | Reason::ClientGone
+            | Reason::RequestTimeout
+            | Reason::HeadTooLarge
+            | Reason::NotImplemented
+    )
+}
+
 /// What a person reads.
 fn words(reason: Reason) -> &'static str {
     match reason {
@@ -50,9 +64,13 @@ fn words(reason: Reason) -> &'static str {
         Reason::UntrustedPeer => "this listener serves only edges of other regions",
         Reason::BadRequest => "the request can't be understood without guessing",
         Reason::HeadTooLarge => "the request's head is larger than allowed",
-        Reason::NotImplemented => "this method is not carried",
+        Reason::TargetTooLong => "the request's target is longer than allowed",
+        Reason::VersionNotSupported => "this version of HTTP is not spoken",
+        Reason::NotImplemented => "this method or transfer coding is not carried",
         Reason::UpstreamConnect => "the service can't be connected to",
         Reason::UpstreamReset => "the service broke off",
+        Reason::UpstreamInvalid => "the service's answer can't be understood without guessing",
+        Reason::ClientGone => "the request's body broke off",
         Reason::UpstreamTimeout => "the service did not answer in time",
         Reason::UpstreamDown => "the service is down",
         Reason::RequestTimeout => "the request's body did not arrive in time",
@@ -77,10 +95,14 @@ fn retry_after(reason: Reason) -> Option<(u64, usize)> {
 /// Refuses a request, or tells that it failed.
 pub(crate) fn refuse(reason: Reason, wants: Wants, dice: &Dice, active: Active) -> Response<ResponseBody> {
     let status = status(reason);
+    let closes = is_clients_fault(reason) && !active.is_multiplexed();
     let mut response = if wants.grpc { grpc(reason, active) } else { plain(status, reason, wants, active) };
     let headers = response.headers_mut();
     headers.insert(REASON, HeaderValue::from_static(reason.name()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if closes {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some((least, spread)) = retry_after(reason) {
         headers.insert(RETRY_AFTER, HeaderValue::from(least + dice.below(spread) as u64));
     }
@@ -110,7 +132,12 @@ fn grpc(reason: Reason, active: Active) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::own(Bytes::new(), active));
     let code = match reason {
         Reason::UntrustedPeer => "7",
-        Reason::BadRequest | Reason::HeadTooLarge | Reason::TooManyHops | Reason::Loop => "13",
+        Reason::BadRequest
+        | Reason::HeadTooLarge
+        | Reason::TargetTooLong
+        | Reason::VersionNotSupported
+        | Reason::TooManyHops
+        | Reason::Loop => "13",
         Reason::NotImplemented => "12",
         Reason::UpstreamTimeout | Reason::RequestTimeout => "4",
         _ => "14",
@@ -165,15 +192,7 @@ mod tests {
     use std::sync::Arc;
 
     fn active() -> Active {
-        let limits = crate::config::types::Limits {
-            header_bytes: 65_536,
-            headers: 100,
-            header_timeout: std::time::Duration::from_secs(10),
-            idle_timeout: std::time::Duration::from_secs(75),
-            body_idle_timeout: std::time::Duration::from_secs(30),
-            max_connections: 10,
-        };
-        Active::new(&Arc::new(super::super::meter::Pace::new(&limits)))
+        Active::new(&Arc::new(super::super::meter::Pace::of_defaults()))
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, ResponseBody};
@@ -73,6 +73,7 @@ async fn answer(client: &Rc<Client>, mut request: Request<Incoming>) -> Response
     let began = clock::now();
     let active = Active::new(&client.pace);
     let mut present = Present::scan(request.headers());
+    present.upgrade &= request.version() == Version::HTTP_11;
     let upgrade = present.upgrade.then(|| hyper::upgrade::on(&mut request));
     let upgrade = match upgrade {
         Some(upgrade) if relay::is_asked(client, request.headers()) => {

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use super::body::ResponseBody;
 use super::clock;
 use super::conn::Client;
+use super::respond;
 use crate::config::types::AccessLog;
 use crate::decide::admission::Tick;
 use crate::decide::event::{Event, Layer, Route, Shed, What};
+use crate::decide::framing::Fault;
 use crate::decide::reason::{Reason, RouteKind};
 use crate::decide::region::RegionId;
 
@@ -114,6 +116,24 @@ impl Sample {
             })
         };
         _ = client.worker.shared.events.send(Arc::new(Event { at: Timestamp::now(), what }));
+    }
+}
+
+/// A client broke HTTP/1 so that no request came of it. A faulty body is told with its request instead.
+pub(crate) fn broken(client: &Client, fault: Fault) {
+    if fault.is_in_body() {
+        return;
+    }
+    let home = client.worker.with_policy(|policy, _| policy.own);
+    client.worker.stats.shed(home, fault.reason());
+    let reason = fault.reason().name();
+    tracing::debug!(client = %client.address, reason, %fault, "not a request");
+    if client.worker.shared.access == AccessLog::All {
+        tracing::info!(
+            target: "tidegate::access",
+            client = %client.address, method = "-", path = "-", status = respond::status(fault.reason()).as_u16(),
+            route = RouteKind::Shed.name(), reason, %fault,
+        );
     }
 }
 

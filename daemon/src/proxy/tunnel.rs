@@ -8,6 +8,7 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::answer;
 use super::body::ResponseBody;
 use super::clock::Dice;
 use super::headers;
@@ -35,13 +36,14 @@ pub(crate) fn open(
     let Some((client, extended)) = client else { return unasked(ends.active) };
     let protocol = headers::upgrade(upstream.headers());
     let far = hyper::upgrade::on(&mut upstream);
-    headers::strip_hop_by_hop_response(upstream.headers_mut());
+    answer::strip_hop_by_hop(upstream.headers_mut());
     if extended {
         *upstream.status_mut() = StatusCode::OK;
         upstream.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
     } else if let Some(protocol) = protocol {
         headers::set_upgrade(upstream.headers_mut(), protocol);
     }
+    ends.active.switch();
     tokio::task::spawn_local(join(client, far, ends));
     let (mut head, _) = upstream.into_parts();
     head.version = Version::HTTP_11;
@@ -80,7 +82,7 @@ async fn join(client: OnUpgrade, far: OnUpgrade, ends: Ends) {
 fn unasked(active: Active) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::own(bytes::Bytes::new(), active));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
-    let reason = HeaderValue::from_static(Reason::UpstreamReset.name());
+    let reason = HeaderValue::from_static(Reason::UpstreamInvalid.name());
     response.headers_mut().insert(headers::REASON, reason);
     response
 }

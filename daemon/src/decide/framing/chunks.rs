@@ -1,0 +1,141 @@
+//! The chunked coding as it goes by: where it ends, and that nobody could see another end. Never keeps a byte of it.
+
+use super::fault::Fault;
+
+/// Extensions of all chunks of one body together; nobody uses them.
+const MOST_EXTENSION_BYTES: usize = 16_384;
+/// Hexadecimal digits of a size: 60 bits, beyond any body.
+const MOST_DIGITS: u8 = 15;
+
+/// Where in a chunked body the next byte falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Digits of a size.
+    Size,
+    /// White space behind a size.
+    Space,
+    /// An extension.
+    Extension,
+    /// LF behind a size line's CR.
+    SizeLf,
+    /// A chunk's data.
+    Data,
+    DataCr,
+    DataLf,
+    /// The first byte of a trailer, or of the end.
+    Line,
+    /// Within a trailer.
+    Trailer,
+    TrailerLf,
+    EndLf,
+}
+
+/// A chunked body that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunks {
+    at: At,
+    digits: u8,
+    size: u64,
+    extension_bytes: usize,
+    trailer_bytes: usize,
+    most_trailer_bytes: usize,
+}
+
+/// How far a body was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Followed {
+    /// All bytes belong to it.
+    All,
+    /// It ended after so many bytes.
+    Ended(usize),
+    /// It is wrong from this byte on.
+    Broken(usize, Fault),
+}
+
+impl Chunks {
+    /// Before the first chunk.
+    pub(super) fn new(most_trailer_bytes: usize) -> Self {
+        Self { at: At::Size, digits: 0, size: 0, extension_bytes: 0, trailer_bytes: 0, most_trailer_bytes }
+    }
+
+    /// Follows the body through `bytes`.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Followed {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.at == At::Data {
+                let here = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.size -= here as u64;
+                at += here;
+                if self.size == 0 {
+                    self.at = At::DataCr;
+                }
+                continue;
+            }
+            match self.step(bytes[at]) {
+                Ok(true) => return Followed::Ended(at + 1),
+                Ok(false) => at += 1,
+                Err(fault) => return Followed::Broken(at, fault),
+            }
+        }
+        Followed::All
+    }
+
+    /// Takes one byte that is not data; whether the body has ended with it.
+    fn step(&mut self, byte: u8) -> Result<bool, Fault> {
+        self.at = match (self.at, byte) {
+            (At::Size | At::Space | At::Extension, _) => self.size_line(byte)?,
+            (At::SizeLf, b'\n') if self.size == 0 => At::Line,
+            (At::SizeLf, b'\n') => At::Data,
+            (At::SizeLf, _) => return Err(Fault::ChunkSize),
+            (At::DataCr, b'\r') => At::DataLf,
+            (At::DataLf, b'\n') => {
+                (self.digits, self.size) = (0, 0);
+                At::Size
+            }
+            (At::Data | At::DataCr | At::DataLf, _) => return Err(Fault::ChunkEnd),
+            (At::EndLf, b'\n') => return Ok(true),
+            (At::Line | At::Trailer | At::TrailerLf | At::EndLf, _) => self.trailer(byte)?,
+        };
+        Ok(false)
+    }
+
+    fn size_line(&mut self, byte: u8) -> Result<At, Fault> {
+        match (self.at, byte) {
+            (At::Size, digit) if digit.is_ascii_hexdigit() => {
+                self.digits += 1;
+                if self.digits > MOST_DIGITS {
+                    return Err(Fault::ChunkSize);
+                }
+                self.size = self.size << 4 | u64::from((digit as char).to_digit(16).unwrap_or(0));
+                Ok(At::Size)
+            }
+            _ if self.digits == 0 => Err(Fault::ChunkSize),
+            (At::Size | At::Space | At::Extension, b'\r') => Ok(At::SizeLf),
+            (At::Size | At::Space, b' ' | b'\t') => Ok(At::Space),
+            (At::Size | At::Space, b';') => Ok(At::Extension),
+            (At::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.extension_bytes += 1;
+                let fits = self.extension_bytes <= MOST_EXTENSION_BYTES;
+                fits.then_some(At::Extension).ok_or(Fault::ChunkExtension)
+            }
+            (At::Extension, _) => Err(Fault::ChunkExtension),
+            _ => Err(Fault::ChunkSize),
+        }
+    }
+
+    fn trailer(&mut self, byte: u8) -> Result<At, Fault> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > self.most_trailer_bytes {
+            return Err(Fault::Trailer);
+        }
+        match (self.at, byte) {
+            (At::Line, b'\r') => Ok(At::EndLf),
+            (At::Line, b' ' | b'\t' | b'\n' | b':') | (At::Trailer, b'\n' | b'\0') => Err(Fault::Trailer),
+            (At::Line, _) => Ok(At::Trailer),
+            (At::Trailer, b'\r') => Ok(At::TrailerLf),
+            (At::Trailer, _) => Ok(At::Trailer),
+            (At::TrailerLf, b'\n') => Ok(At::Line),
+            _ => Err(Fault::Trailer),
+        }
+    }
+}
