@@ -2,9 +2,12 @@
 //! Never touches the machine's own network, and leaves nothing behind however it ends.
 
 mod acts;
+mod cache_acts;
 mod flood;
 mod gauge;
 mod nic_acts;
+mod shop;
+mod store;
 mod tale;
 mod world;
 
@@ -87,8 +90,9 @@ pub(crate) fn play(options: &Options) -> Result<(u64, u64)> {
     let mut tale = Tale::new();
     let mut world =
         World::build(&tale, paths::tidegate(options.release)).context("setting the two regions up")?;
-    let played =
-        acts::play(&mut tale, &mut world, &stop).and_then(|()| nic_acts::play(&mut tale, &mut world, &stop));
+    let played = acts::play(&mut tale, &mut world, &stop)
+        .and_then(|()| cache_acts::play(&mut tale, &world, &stop))
+        .and_then(|()| nic_acts::play(&mut tale, &mut world, &stop));
     if played.is_err() {
         world.show_logs();
     }

@@ -9,12 +9,20 @@ use tidegate_tests::daemon::Daemon;
 use tidegate_tests::netns::{Netns, link};
 use tidegate_tests::nginx::Nginx;
 
+use super::store::{MEMCACHED, Store};
 use super::tale::Tale;
 
 /// Packets per second that the EU edge lets in from clients whose home is the US region.
 pub(super) const CEILING_PPS: u64 = 10_000;
 /// How long the NIC goes on enforcing without a daemon.
 pub(super) const LEASE_S: u64 = 15;
+
+/// The relay's front that the application uses, and one whose pool repeats nothing.
+pub(super) const FRONT: &str = "127.0.0.1:11311";
+/// See [`FRONT`].
+pub(super) const BARE_FRONT: &str = "127.0.0.1:11312";
+/// `repeat_after` of the first.
+pub(super) const REPEAT_AFTER_S: u32 = 3;
 
 /// What tells the two regions apart.
 pub(super) struct Plan {
@@ -55,6 +63,8 @@ pub(super) struct Region {
     /// tidegate on the edge. Declared before its namespace: it ends first.
     pub(super) daemon: Daemon,
     _origin: Nginx,
+    /// Its store and cache.
+    pub(super) store: Store,
     /// The edge host.
     pub(super) edge: Netns,
     /// A host in the region's client prefix.
@@ -78,8 +88,8 @@ impl World {
         tale.act("Two regions on this machine");
         let router = Netns::new("router")?;
         router.forward()?;
-        let eu = Region::build(&EU, "eu", &router, &binary)?;
-        let us = Region::build(&US, "us", &router, &binary)?;
+        let eu = Region::build(&EU, "eu", 1, &router, &binary)?;
+        let us = Region::build(&US, "us", 2, &router, &binary)?;
         tale.tell("eu-west-1: edge 203.0.113.2 (tidegate on eth0, nginx behind), clients 192.0.2.0/24");
         tale.tell("us-east-1: edge 203.0.113.6 (tidegate on eth0, nginx behind), clients 198.51.100.0/24");
         Ok(Self { eu, us, router, binary })
@@ -108,23 +118,26 @@ impl World {
                 "{} curl -i http://203.0.113.2/      # a US client at the EU edge",
                 inside(&self.us.client)
             ),
+            format!("{tidegate} relay"),
+            format!("{tidegate} invalidate profiles ada    # us-east-1 reads ada from its store again"),
             format!("{} tcpdump -ni eth0                 # the EU edge's link", inside(&self.eu.edge)),
         ]
     }
 }
 
 impl Region {
-    fn build(plan: &'static Plan, label: &str, router: &Netns, binary: &Path) -> Result<Self> {
+    fn build(plan: &'static Plan, label: &str, number: u32, router: &Netns, binary: &Path) -> Result<Self> {
         let edge = Netns::new(&format!("{label}edge"))?;
         let client = Netns::new(&format!("{label}client"))?;
         let (to_edge, to_client) = (format!("{label}edge"), format!("{label}client"));
         join(router, &to_edge, &edge, plan.edge_gateway, plan.edge, 30)?;
         join(router, &to_client, &client, plan.client_gateway, plan.client, 24)?;
         let origin = Nginx::start(Some(&edge), "127.0.0.1:8080".parse()?, plan.region)?;
+        let store = Store::start(&edge, plan.edge.0, number)?;
         let own = configuration(plan);
         let mut daemon = Daemon::prepare_from(binary.to_path_buf(), Some(&edge), plan.region, &own)?;
         daemon.run().with_context(|| format!("starting tidegate in {}", plan.region))?;
-        Ok(Self { plan, daemon, _origin: origin, edge, client })
+        Ok(Self { plan, daemon, _origin: origin, store, edge, client })
     }
 }
 
@@ -202,8 +215,21 @@ interfaces = ["eth0"]
 ports = [80, 443, 8443]
 allow = ["203.0.113.0/24"]
 lease = "{LEASE_S}s"
-"#,
+{}"#,
         region(&EU),
-        region(&US)
+        region(&US),
+        pools(plan)
     )
+}
+
+/// The relay's pools: one as it should be, and one that repeats nothing, over the same memcached.
+fn pools(plan: &Plan) -> String {
+    let other = if plan.region == EU.region { US.region } else { EU.region };
+    let pool = |name: &str, front: &str, repeat_after_s: u32| {
+        format!(
+            "\n[[relay.pool]]\nname = \"{name}\"\nlisten = \"{front}\"\nservers = [\"{MEMCACHED}\"]\n\
+             regions = [\"{other}\"]\nrepeat_after = \"{repeat_after_s}s\"\n"
+        )
+    };
+    pool("profiles", FRONT, REPEAT_AFTER_S) + &pool("bare", BARE_FRONT, 0)
 }

@@ -87,6 +87,7 @@ pub(crate) const TRAFFIC: &[Need] = &[
     Need::program("xdp-tools", "xdp-filter", "the bench's baseline"),
     Need::program("memcached", "memcached", "the relay's store"),
     Need::program("libmemcached-tools", "memccapable", "an outside judge of the relay's front"),
+    Need::program("mariadb-server", "mariadbd", "the demo's stores"),
     Need::program("nats-server", "nats-server", "a broker for the relay"),
     Need::program("wrk", "wrk", "HTTP load"),
     Need::program("nghttp2-client", "h2load", "HTTP/2 load"),
