@@ -104,7 +104,7 @@ fn conf_d_is_merged_in_order_and_nothing_may_be_given_twice() {
     fs::write(parts.join("10.toml"), "[[region]]\nname = \"b\"\n[log]\nformat = \"json\"\n")
         .expect("written");
     fs::write(parts.join("ignored.txt"), "nonsense").expect("written");
-    let merged = config::load(&main).map(|loaded| (loaded.config.regions.len(), loaded.files.len()));
+    let merged = config::load(&main).map(|loaded| (loaded.config.regions.len(), loaded.files().len()));
     fs::write(parts.join("20.toml"), "[[region]]\nname = \"a\"\n[log]\nlevel = \"warn\"\n").expect("written");
     let twice = config::load(&main).map(|_| ()).map_err(|error| error.to_string());
     fs::remove_dir_all(&folder).expect("removed");

@@ -122,6 +122,30 @@ impl Store {
         Ok(Found { overrides: Overrides::default(), set_aside: Some(told) })
     }
 
+    /// Writes another file of the folder whole and durably.
+    ///
+    /// # Errors
+    /// A system call failed; the old file, if there was one, is in place.
+    pub fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let (path, next) = (self.folder.join(name), self.folder.join(format!("{name}.next")));
+        Disk.write(&next, bytes).map_err(|error| failed("write", &next, error))?;
+        Disk.rename(&next, &path).map_err(|error| failed("rename", &next, error))?;
+        Disk.sync_folder(&self.folder).map_err(|error| failed("sync", &self.folder, error))
+    }
+
+    /// Removes it durably; it may be gone already.
+    ///
+    /// # Errors
+    /// A system call failed.
+    pub fn forget(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.folder.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => Disk.sync_folder(&self.folder).map_err(|error| failed("sync", &self.folder, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("remove", &path, error)),
+        }
+    }
+
     /// Writes the state so that it survives a power cut from the moment this returns.
     ///
     /// # Errors

@@ -36,7 +36,16 @@ impl Core {
         if count > 0 {
             self.store(next).await?;
         }
-        count += usize::from(self.rollback.take().is_some());
+        if self.rollback.is_some() {
+            let store = Arc::clone(&self.store);
+            let forgotten = tokio::task::spawn_blocking(move || super::unconfirmed::forget(&store)).await;
+            let failed = |error: String| Refusal::new(RefusalKind::Failed, format!("not confirmed: {error}"));
+            forgotten
+                .map_err(|error| failed(error.to_string()))?
+                .map_err(|error| failed(error.to_string()))?;
+            self.rollback = None;
+            count += 1;
+        }
         if count == 0 {
             return Err(Refusal::new(RefusalKind::Conflict, "nothing waits for a confirmation"));
         }

@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub(super) path: PathBuf,
     pub(super) config: Arc<Config>,
     pub(super) source: ConfigSource,
+    /// The texts of its files.
+    pub(super) sources: super::reload::Sources,
     /// What is odd, from the start or the last reload.
     pub(super) warnings: Vec<String>,
     pub(super) started: Timestamp,

@@ -21,6 +21,7 @@ mod run;
 mod simulate;
 mod start;
 mod tick;
+mod unconfirmed;
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Reads the file again and puts it into force as a whole; a file with faults changes nothing. Decides no value.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::core::Core;
 use super::error::RunError;
 use super::geo::{self, Records};
 use super::nic::Wanted;
+use super::unconfirmed::{self, Unconfirmed};
 use super::{inherit, notify};
 use crate::config::{self, Config, LoadError, Loaded};
 use crate::decide::event::{Admin, Cause, What};
@@ -21,18 +22,34 @@ use crate::decide::view::GeoSummary;
 /// The configuration before an unconfirmed reload.
 pub(super) struct Rollback {
     pub(super) deadline: Timestamp,
-    config: Arc<Config>,
-    files: Vec<std::path::PathBuf>,
-    records: Records,
-    warnings: Vec<String>,
+    to: Next,
 }
+
+/// Told while the file says something else than what holds.
+pub(super) const NOT_CONFIRMED: &str =
+    "the last reload was not confirmed: the configuration before it is in force again, the file differs";
+
+/// The texts of a configuration's files.
+pub(super) type Sources = Arc<Vec<(PathBuf, String)>>;
 
 /// A new configuration with everything that is made from it.
 struct Next {
     config: Arc<Config>,
-    files: Vec<std::path::PathBuf>,
+    sources: Sources,
     records: Records,
     warnings: Vec<String>,
+}
+
+impl Rollback {
+    /// Found at the start: the time to confirm has not run out.
+    ///
+    /// # Errors
+    /// A geofeed can't be used.
+    pub(super) fn at_start(deadline: Timestamp, before: Loaded) -> Result<Self, geo::GeoError> {
+        let records = geo::records(&before.config, false)?;
+        let (config, sources) = (Arc::new(before.config), Arc::new(before.sources));
+        Ok(Self { deadline, to: Next { config, sources, records, warnings: Vec::new() } })
+    }
 }
 
 impl Core {
@@ -72,19 +89,56 @@ impl Core {
             return Err(Refusal { kind: RefusalKind::Conflict, text, faults: Vec::new() });
         }
         let warnings = next.warnings.clone();
-        let before = self.take_over(next, now).await?;
-        let confirm_by = confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
+        let deadline = confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
+        let kept = self.keep_way_back(deadline, &next.sources).await?;
+        let before = match self.take_over(next, now).await {
+            Ok(before) => before,
+            Err(refusal) => {
+                self.restore_way_back(kept).await;
+                return Err(refusal);
+            }
+        };
         // Over an unconfirmed reload the last confirmed configuration stays the one to go back to.
-        let first = self.rollback.take();
-        if let Some(deadline) = confirm_by {
-            self.rollback = Some(match first {
-                Some(first) => Rollback { deadline, ..first },
-                None => before.rollback(deadline),
-            });
-        }
+        let first = self.rollback.take().map(|first| first.to);
+        self.rollback = deadline.map(|deadline| Rollback { deadline, to: first.unwrap_or(before) });
         self.log_reload(caller, Cause::Reload, now);
         let needs_restart = Vec::new();
-        Ok(Reloaded { generation: self.source.generation, warnings, needs_restart, confirm_by })
+        let generation = self.source.generation;
+        Ok(Reloaded { generation, warnings, needs_restart, confirm_by: deadline })
+    }
+
+    /// Before anything changes: what is to come back at `deadline` is on disk, or what was there is forgotten. Returns what was kept.
+    async fn keep_way_back(
+        &self,
+        deadline: Option<Timestamp>,
+        tried: &Sources,
+    ) -> Result<Option<Unconfirmed>, Refusal> {
+        let (store, present, tried) = (Arc::clone(&self.store), Arc::clone(&self.sources), Arc::clone(tried));
+        let running = self.rollback.is_some();
+        let kept = tokio::task::spawn_blocking(move || {
+            let kept = unconfirmed::kept(&store);
+            let first = kept.clone().filter(|_| running);
+            match (deadline, first) {
+                (None, _) => unconfirmed::forget(&store)?,
+                (Some(deadline), Some(first)) => first.again(deadline, &tried).keep(&store)?,
+                (Some(deadline), None) => Unconfirmed::new(deadline, &present, &tried).keep(&store)?,
+            }
+            Ok::<_, crate::admin::StoreError>(kept)
+        });
+        let failed = |error: String| Refusal::new(RefusalKind::Failed, format!("nothing changed: {error}"));
+        kept.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    /// The reload was refused: what was kept before is kept again.
+    async fn restore_way_back(&self, kept: Option<Unconfirmed>) {
+        let store = Arc::clone(&self.store);
+        let restored = tokio::task::spawn_blocking(move || match kept {
+            Some(kept) => kept.keep(&store),
+            None => unconfirmed::forget(&store),
+        });
+        if let Ok(Err(error)) = restored.await {
+            tracing::error!(%error, "the way back from the unconfirmed reload before is not on disk any more");
+        }
     }
 
     /// Puts a configuration into force and returns the one before.
@@ -111,10 +165,11 @@ impl Core {
         inherit::store_again(&self.proxy, &listened);
         let before = Next {
             config: std::mem::replace(&mut self.config, next.config),
-            files: std::mem::replace(&mut self.source.files, next.files),
+            sources: std::mem::replace(&mut self.sources, next.sources),
             records: std::mem::replace(&mut self.records, next.records),
             warnings: std::mem::replace(&mut self.warnings, next.warnings),
         };
+        self.source.files = self.sources.iter().map(|(path, _)| path.clone()).collect();
         self.source.generation += 1;
         self.source.loaded = now;
         self.ramps.tidy(&self.config.ceilings, now);
@@ -132,9 +187,10 @@ impl Core {
             return;
         }
         let Some(rollback) = self.rollback.take() else { return };
-        let Rollback { config, files, records, mut warnings, .. } = rollback;
-        warnings.push("the last reload was not confirmed: the configuration before it is in force again, the file differs".to_owned());
-        match self.take_over(Next { config, files, records, warnings }, now).await {
+        let mut to = rollback.to;
+        to.warnings.push(NOT_CONFIRMED.to_owned());
+        // The way back stays on disk: a restart goes by it until the file is another one, or is reloaded.
+        match self.take_over(to, now).await {
             Ok(_) => self.log_reload(None, Cause::Expired, now),
             Err(error) => tracing::error!(%error, "the configuration before could not be put back"),
         }
@@ -161,26 +217,14 @@ impl Core {
     }
 }
 
-impl Next {
-    fn rollback(self, deadline: Timestamp) -> Rollback {
-        Rollback {
-            deadline,
-            config: self.config,
-            files: self.files,
-            records: self.records,
-            warnings: self.warnings,
-        }
-    }
-}
-
 async fn read(path: &Path, before: GeoSummary) -> Result<Next, Refusal> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
-        let Loaded { config, warnings, files } = config::load(&path).map_err(faulty)?;
+        let Loaded { config, warnings, sources } = config::load(&path).map_err(faulty)?;
         let records = geo::records(&config, before.geofeeds + before.database > 0)
             .map_err(|error| Refusal::new(RefusalKind::Faulty, format!("nothing changed: {error}")))?;
         let told = warnings.iter().map(ToString::to_string).chain(records.warnings.clone()).collect();
-        Ok(Next { config: Arc::new(config), files, records, warnings: told })
+        Ok(Next { config: Arc::new(config), sources: Arc::new(sources), records, warnings: told })
     });
     notify::patiently(read).await.map_err(|error| Refusal::new(RefusalKind::Failed, error.to_string()))?
 }

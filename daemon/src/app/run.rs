@@ -4,12 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::core::Core;
 use super::error::RunError;
 use super::hand_over::{self, Named, Predecessor, Successor};
+use super::reload::{NOT_CONFIRMED, Rollback};
 use super::start::{self, Beginning, Running};
+use super::unconfirmed::{self, Start};
 use super::{logs, nic, notify};
 use crate::config::{self, Config, Loaded};
 use crate::decide::event::{Event, RelayWhat, What};
@@ -30,13 +33,10 @@ enum Ended {
 
 /// Runs until told to stop, or until another daemon has taken over.
 pub(super) async fn run(path: &Path, mut inherited: Named, replace: bool) -> Result<(), RunError> {
-    let Loaded { config, warnings, files } = config::load(path)?;
-    logs::init(&config.log);
-    let config = Arc::new(config);
-    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let mut beginning = begin(path)?;
     let mut signals = Signals::new().map_err(RunError::Runtime)?;
-    let mut before = if replace { take_over(&config, &mut inherited).await? } else { None };
-    let mut beginning = Beginning { path: path.to_owned(), config, files, warnings, inherited };
+    let mut before = if replace { take_over(&beginning.config, &mut inherited).await? } else { None };
+    beginning.inherited = inherited;
     loop {
         let mut running = start::start(beginning).await?;
         if let Some(before) = before.take() {
@@ -53,6 +53,29 @@ pub(super) async fn run(path: &Path, mut inherited: Named, replace: bool) -> Res
             },
         }
     }
+}
+
+/// Reads the configuration: the files', or the one before where nobody confirmed what they say.
+fn begin(path: &Path) -> Result<Beginning, RunError> {
+    let loaded = config::load(path)?;
+    logs::init(&loaded.config.log);
+    let (mut rollback, mut odd) = (None, Vec::new());
+    let loaded = match unconfirmed::at_start(&loaded, Timestamp::now())? {
+        Start::Files => loaded,
+        Start::Trying(before) => {
+            let (deadline, before) = *before;
+            rollback = Some(Rollback::at_start(deadline, before)?);
+            loaded
+        }
+        Start::Before(before) => {
+            odd.push(NOT_CONFIRMED.to_owned());
+            *before
+        }
+    };
+    let Loaded { config, warnings, sources } = loaded;
+    odd.extend(warnings.iter().map(ToString::to_string));
+    let (path, config, sources) = (path.to_owned(), Arc::new(config), Arc::new(sources));
+    Ok(Beginning { path, config, sources, warnings: odd, inherited: Vec::new(), rollback })
 }
 
 /// Gets the running daemon's sockets, and waits until it has let go of everything else.
@@ -143,14 +166,15 @@ async fn hand_over(
     signals: &mut Signals,
 ) -> Result<Option<Beginning>, RunError> {
     tracing::info!(pid = successor.pid, "another daemon takes over");
-    let Running { core, stop, doors, .. } = running;
+    let Running { mut core, stop, doors, .. } = running;
     let proxy = Arc::clone(&core.proxy);
     let mut again = Beginning {
         path: core.path.clone(),
         config: Arc::clone(&core.config),
-        files: core.source.files.clone(),
-        warnings: Vec::new(),
+        sources: Arc::clone(&core.sources),
+        warnings: std::mem::take(&mut core.warnings),
         inherited: Vec::new(),
+        rollback: core.rollback.take(),
     };
     stop.cancel();
     for door in doors {

@@ -16,6 +16,7 @@ use super::error::RunError;
 use super::hand_over::{self, Named, Successor};
 use super::nic::{NicPart, Wanted};
 use super::relay::RelayPart;
+use super::reload::{Rollback, Sources};
 use super::{geo, inherit, notify, ramp_file};
 use crate::admin::{self, Admin, Ask, Desk, Questions, Store};
 use crate::config::Config;
@@ -38,12 +39,14 @@ pub(super) struct Beginning {
     pub(super) path: PathBuf,
     /// What was read from it.
     pub(super) config: Arc<Config>,
-    /// All files that it was read from.
-    pub(super) files: Vec<PathBuf>,
+    /// The texts of its files.
+    pub(super) sources: Sources,
     /// What is odd about them.
     pub(super) warnings: Vec<String>,
     /// Sockets that listen already.
     pub(super) inherited: Named,
+    /// What comes back unless it is confirmed in time.
+    pub(super) rollback: Option<Rollback>,
 }
 
 /// A daemon that accepts.
@@ -85,7 +88,8 @@ async fn build(
     desk: Desk,
     told: &mut Vec<String>,
 ) -> Result<(Core, mpsc::Receiver<Successor>), RunError> {
-    let Beginning { path, config, files, inherited, .. } = beginning;
+    let Beginning { path, config, sources, inherited, rollback, .. } = beginning;
+    let files = sources.iter().map(|(path, _)| path.clone()).collect();
     let now = Timestamp::now();
     let store = Arc::new(Store::open(&config.host.state_dir, &config.host.instance)?);
     let found = store.load()?;
@@ -116,6 +120,7 @@ async fn build(
     let core = Core {
         path,
         source: ConfigSource { files, generation: 1, loaded: now, last_reload: None },
+        sources,
         warnings: Vec::new(),
         started: now,
         steady: Instant::now(),
@@ -139,7 +144,7 @@ async fn build(
         meter: Meter::default(),
         rates: Arc::new(Rates::default()),
         pressure: Pressure::default(),
-        rollback: None,
+        rollback,
         shown: Arc::new(ArcSwap::from_pointee(None)),
         last_nic: None,
         offer,

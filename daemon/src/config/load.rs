@@ -22,8 +22,16 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd about it.
     pub warnings: Vec<Fault>,
+    /// The files it was read from, in order, and their texts.
+    pub sources: Vec<(PathBuf, String)>,
+}
+
+impl Loaded {
     /// The files it was read from, in order.
-    pub files: Vec<PathBuf>,
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.sources.iter().map(|(path, _)| path.clone()).collect()
+    }
 }
 
 /// Why no configuration came of it.
@@ -67,6 +75,14 @@ pub fn from_text(name: &Path, text: &str) -> Result<Loaded, LoadError> {
     parse(vec![Source { path: name.to_owned(), text: text.to_owned() }], false)
 }
 
+/// Reads a configuration from the texts that [`Loaded::sources`] had. Opens nothing.
+///
+/// # Errors
+/// Every fault at once.
+pub fn from_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, LoadError> {
+    parse(sources.into_iter().map(|(path, text)| Source { path, text }).collect(), false)
+}
+
 fn parse(sources: Vec<Source>, look_at_files: bool) -> Result<Loaded, LoadError> {
     let faults = Faults::default();
     let mut root = Table::default();
@@ -81,8 +97,8 @@ fn parse(sources: Vec<Source>, look_at_files: bool) -> Result<Loaded, LoadError>
     let broken = found.iter().any(|fault| fault.severity == Severity::Error);
     match config {
         Some(config) if !broken => {
-            let files = sources.into_iter().map(|source| source.path).collect();
-            Ok(Loaded { config, warnings: found, files })
+            let sources = sources.into_iter().map(|source| (source.path, source.text)).collect();
+            Ok(Loaded { config, warnings: found, sources })
         }
         _ if broken => Err(LoadError::Faulty(found)),
         _ => Err(LoadError::Faulty(vec![unexplained(&sources)])),

@@ -1,0 +1,124 @@
+//! A reload is all or nothing, and one that nobody confirms is undone, also over a crash. Sends no traffic.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tidegate_tests::daemon::Daemon;
+use tidegate_tests::lab::Lab;
+use tidegate_tests::process::wait_until;
+use tidegate_tests::raw::Connection;
+use tidegate_tests::{foreign, netns};
+
+const BOUND: Duration = Duration::from_secs(30);
+const FILE: &str = "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n";
+
+fn file(limit: u32, more: &str) -> String {
+    format!("{FILE}[[ceiling]]\nname = \"everyone\"\nrequests_per_second = {limit}\n{more}")
+}
+
+fn limit(daemon: &Daemon) -> Result<u64> {
+    let shown: Value = serde_json::from_str(&daemon.tell(&["ceiling", "show", "everyone", "--json"])?)?;
+    shown["limits"][0]["limit"].as_u64().context("a limit")
+}
+
+/// The reload is refused with this exit status and these words, and the ceiling is as it was.
+fn refused(daemon: &Daemon, status: i32, words: &str) -> Result<()> {
+    let done = daemon.ask(&["reload"])?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    ensure!(done.status.code() == Some(status), "{words}: {} {said}", done.status);
+    ensure!(said.contains("nothing changed") && said.contains(words), "{words}: {said}");
+    ensure!(limit(daemon)? == 1_000, "{words}: the ceiling changed");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_done_changes_nothing() -> Result<()> {
+    let mut daemon = Daemon::prepare(None, "eu", &file(1_000, ""))?;
+    daemon.run()?;
+    let taken = TcpListener::bind("127.2.0.2:0")?;
+    let free = TcpListener::bind("127.2.0.2:0")?.local_addr()?;
+    let listener = |name: &str, at: &str| {
+        format!("[[listener]]\nname = {name:?}\naddress = \"{at}\"\nupstream = \"origin\"\n")
+    };
+    let upstream = "[[upstream]]\nname = \"origin\"\nendpoints = [\"http://127.0.0.1:9\"]\n";
+    let both =
+        [upstream, &listener("one", &free.to_string()), &listener("two", &taken.local_addr()?.to_string())];
+    daemon.configure("eu", &file(2_000, &both.concat()))?;
+    refused(&daemon, 2, "listener \"two\" can't listen on")?;
+    ensure!(Connection::open("127.0.0.1", free).is_err(), "nor is the other one opened");
+    daemon.configure("eu", &file(2_000, "[log]\nlevel = \"debug\"\n"))?;
+    refused(&daemon, 1, "[log]")?;
+    daemon.configure("eu", &file(2_000, "nonsense = 1\n"))?;
+    refused(&daemon, 2, "1 faults")?;
+    daemon.configure("eu", &file(2_000, &[upstream, &listener("one", &free.to_string())].concat()))?;
+    daemon.tell(&["reload"])?;
+    ensure!(limit(&daemon)? == 2_000 && Connection::open("127.0.0.1", free).is_ok());
+    Ok(())
+}
+
+#[test]
+fn a_nic_that_refuses_changes_nothing() -> Result<()> {
+    let missing = tidegate::kernel::object().err().map(|missing| missing.to_string());
+    if let Some(reason) = netns::unavailable().map(str::to_owned).or(missing) {
+        eprintln!("skipped: a_nic_that_refuses_changes_nothing: {reason}");
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    foreign::attach(&lab.host, "e0", "xdpgeneric")?;
+    let mut daemon = Daemon::prepare(Some(&lab.host), "eu", &file(1_000, ""))?;
+    daemon.run()?;
+    daemon.configure("eu", &file(2_000, "[xdp]\ninterfaces = [\"e0\"]\nports = [80]\n"))?;
+    refused(&daemon, 1, "XDP program that is not this instance's")?;
+    let status: Value = serde_json::from_str(&daemon.tell(&["status", "--json"])?)?;
+    ensure!(status["nic"]["state"] == "off", "{}", status["nic"]);
+    lab.host.ip(&["link", "set", "dev", "e0", "xdpgeneric", "off"])?;
+    daemon.tell(&["reload"])?;
+    ensure!(limit(&daemon)? == 2_000);
+    Ok(())
+}
+
+#[test]
+fn an_unconfirmed_reload_is_undone_over_a_crash() -> Result<()> {
+    let mut daemon = Daemon::prepare(None, "eu", &file(1_000, ""))?;
+    daemon.run()?;
+    daemon.configure("eu", &file(2_000, ""))?;
+    // Long enough for a start in between on a slow machine.
+    daemon.tell(&["reload", "--confirm", "20s"])?;
+    ensure!(limit(&daemon)? == 2_000);
+    daemon.kill()?;
+    daemon.run()?;
+    ensure!(limit(&daemon)? == 2_000, "it may still be confirmed");
+    wait_until("it is undone", BOUND, || limit(&daemon).is_ok_and(|limit| limit == 1_000))?;
+    daemon.kill()?;
+    daemon.run()?;
+    ensure!(limit(&daemon)? == 1_000, "and stays undone");
+    ensure!(daemon.tell(&["status"])?.contains("not confirmed"));
+    daemon.tell(&["reload"])?;
+    ensure!(limit(&daemon)? == 2_000, "a reload says it again, for good");
+    daemon.kill()?;
+    daemon.run()?;
+    ensure!(limit(&daemon)? == 2_000);
+    Ok(())
+}
+
+#[test]
+fn what_is_confirmed_or_written_anew_stays() -> Result<()> {
+    let mut daemon = Daemon::prepare(None, "eu", &file(1_000, ""))?;
+    daemon.run()?;
+    daemon.configure("eu", &file(2_000, ""))?;
+    daemon.tell(&["reload", "--confirm", "300s"])?;
+    daemon.tell(&["confirm"])?;
+    daemon.kill()?;
+    daemon.run()?;
+    ensure!(limit(&daemon)? == 2_000 && daemon.ask(&["confirm"])?.status.code() == Some(1), "nothing waits");
+    daemon.configure("eu", &file(3_000, ""))?;
+    daemon.tell(&["reload", "--confirm", "1s"])?;
+    wait_until("it is undone", BOUND, || limit(&daemon).is_ok_and(|limit| limit == 2_000))?;
+    daemon.configure("eu", &file(4_000, ""))?;
+    daemon.kill()?;
+    daemon.run()?;
+    ensure!(limit(&daemon)? == 4_000, "somebody wrote the file since");
+    Ok(())
+}
