@@ -97,6 +97,36 @@ fn python_binary_memcached_passes_what_passes_directly() -> Result<()> {
     Ok(())
 }
 
+/// libmemcached with weighted ketama on one side, the front on the other: a key that one has put somewhere, the other must find.
+const SPREAD: &str = r#"
+import pylibmc, sys
+front, servers = sys.argv[1], sys.argv[2:]
+through = pylibmc.Client([front])
+spread = pylibmc.Client(servers, behaviors={"ketama_weighted": True})
+alike = 0
+for number in range(2000):
+    one, other = "one-%d" % number, "other-%d" % number
+    spread.set(one, "1")
+    through.set(other, "2")
+    alike += through.get(one) == "1" and spread.get(other) == "2"
+print(alike)
+"#;
+
+#[test]
+fn keys_are_where_libmemcached_puts_them() -> Result<()> {
+    let tools = folder("pylibmc-1.6.3")?;
+    for count in [2, 3, 7] {
+        let region = Places::pick()?.region(0, count, "", "")?;
+        let mut python = Command::new(tools.join("bin/python"));
+        python.args(["-c", SPREAD, &region.front().to_string()]);
+        python.args(region.servers.iter().map(|server| server.address().to_string()));
+        let (well, said) = output(&mut python)?;
+        ensure!(well && said.trim() == "2000", "{count} servers: {said} of 2000 keys are alike");
+    }
+    println!("2000 keys on 2, 3 and 7 servers: as libmemcached spreads them");
+    Ok(())
+}
+
 #[test]
 fn spymemcached_sees_the_same_in_text_and_binary() -> Result<()> {
     let region = region()?;

