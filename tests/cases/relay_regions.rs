@@ -47,6 +47,27 @@ fn differing_copies_go_and_equal_ones_stay() -> Result<()> {
     Ok(())
 }
 
+/// A flush leaves a cold cache, where it was asked for and where it is applied: ramps that name it begin there.
+#[test]
+fn a_flush_starts_the_ramps_that_name_it() -> Result<()> {
+    let ramp = "[[ceiling]]\nname = \"everyone\"\nrequests_per_second = 1000\n\
+                ramp = { on = [\"cache_flush\"], from = 0.2, over = \"10m\" }";
+    let (_, eu, us) = pair("", &format!("repeat_after = \"0s\"\n{ramp}"))?;
+    let limit = |region: &RelayRegion| -> Option<f64> {
+        let said = region.daemon.tell(&["ceiling", "show", "everyone", "--json"]).ok()?;
+        let (_, rest) = said.split_once("\"limit\":")?;
+        rest.trim_start().split([',', '}', '\n']).next()?.trim().parse().ok()
+    };
+    for region in [&eu, &us] {
+        assert_eq!(limit(region), Some(1000.0));
+    }
+    assert_eq!(eu.client()?.ask("flush_all")?, "OK");
+    for region in [&eu, &us] {
+        wait_until("the ramp", BOUND, || limit(region).is_some_and(|limit| (200.0..400.0).contains(&limit)))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn operators_invalidate_by_hand() -> Result<()> {
     let (_, eu, us) = pair("", "repeat_after = \"0s\"")?;

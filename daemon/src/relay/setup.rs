@@ -54,7 +54,11 @@ pub fn start(
         .pools
         .iter()
         .enumerate()
-        .map(|(place, pool)| Arc::new(Pool::new(place, pool.clone(), spool.clone())))
+        .map(|(place, pool)| {
+            let (name, events) = (pool.name.clone(), events.clone());
+            let on_flush = Box::new(move || send(&events, &name, None, RelayWhat::Flushed));
+            Arc::new(Pool::new(place, pool.clone(), spool.clone(), on_flush))
+        })
         .collect();
     let mut threads = Vec::new();
     let mut started = start_workers(config, &pools, &stop, &mut threads);

@@ -83,6 +83,9 @@ impl Io for Ends {
 
     fn flushed(&mut self, delay_s: u32) {
         Item::Flush(delay_s).write(&mut self.captures);
+        if delay_s == 0 {
+            (self.pool.on_flush)();
+        }
     }
 
     fn missed(&mut self, key: &[u8], sure: bool) {

@@ -53,6 +53,9 @@ pub(crate) struct Server {
     failure: Mutex<Option<String>>,
 }
 
+/// What a client's flush sets off.
+pub(crate) type OnFlush = Box<dyn Fn() + Send + Sync>;
+
 /// A pool.
 pub(crate) struct Pool {
     pub(crate) place: usize,
@@ -61,6 +64,8 @@ pub(crate) struct Pool {
     pub(crate) ring: Option<Arc<Ketama>>,
     pub(crate) spool: Spool,
     pub(crate) counters: Counters,
+    /// Told when a client flushed the pool: its cache is cold.
+    pub(crate) on_flush: OnFlush,
     fences: Vec<Mutex<Fences>>,
     /// Invalidations applied here so far.
     invalidations: AtomicU64,
@@ -69,7 +74,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(place: usize, config: types::Pool, spool: Spool) -> Self {
+    pub(crate) fn new(place: usize, config: types::Pool, spool: Spool, on_flush: OnFlush) -> Self {
         let servers = config.servers.iter().map(|&address| Server {
             address,
             auth: AtomicU8::new(AUTH_UNKNOWN),
@@ -82,6 +87,7 @@ impl Pool {
             ring: (config.servers.len() > 1).then(|| Arc::new(Ketama::new(&config.servers))),
             spool,
             counters: Counters::default(),
+            on_flush,
             fences: (0..SLICES).map(|_| Mutex::new(Fences::new(BUCKETS))).collect(),
             invalidations: AtomicU64::new(0),
             seed,
