@@ -12,6 +12,7 @@ pub mod edges;
 #[cfg(feature = "daemon")]
 pub mod foreign;
 pub mod framing;
+pub mod forward;
 pub mod http;
 pub mod lab;
 pub mod manager;

@@ -6,6 +6,7 @@ mod build;
 mod demo;
 mod package;
 mod paths;
+mod pictures;
 mod progress;
 mod setup;
 mod sh;
@@ -39,6 +40,8 @@ enum Task {
     Demo(demo::Options),
     /// Measure: prints a table (or JSON) and keeps docs/BENCHMARKS.md.
     Bench(bench::Options),
+    /// Draw the pictures in docs/pictures anew.
+    Pictures,
     /// Check what lints can't: module arrows, sizes, module docs, sleeps, left-over markers.
     Tidy,
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Pictures => pictures::run(),
         Task::Tidy => tidy::run(),
     };
     match done {

@@ -81,7 +81,8 @@ async fn dispatch(request: Request<Incoming>, admin: &Arc<Admin>, door: Door) ->
         (["v1", resource], true) => read(resource, admin).await,
         (["v1", "ceilings", name], true) => one_ceiling(name, admin).await,
         (
-            ["metrics"] | ["v1", "openapi.json" | "events" | "status" | "regions" | "relay" | "config"],
+            ["metrics"]
+            | ["v1", "openapi.json" | "events" | "status" | "regions" | "ceilings" | "relay" | "config"],
             false,
         ) => Err(Failure::Method("GET, HEAD")),
         (["v1", ..], _) => change(&segments, request, admin, door).await,
@@ -236,9 +237,12 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Failure> {
     }
 }
 
-/// Reads a body; an empty one counts as `{}`.
+/// Reads a body; an empty one counts as `{}`. Only objects: a list would be taken for the values of all keys in their order.
 fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
     let text: &[u8] = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Refusal::new(RefusalKind::Invalid, "the body can't be read: it must be a JSON object"));
+    }
     serde_json::from_slice(text)
         .map_err(|error| Refusal::new(RefusalKind::Invalid, format!("the body can't be read: {error}")))
 }
@@ -263,7 +267,10 @@ fn verb_of(target: &Target<'_>, body: &Bytes, caller: Caller) -> Result<Verb, Re
             let asked: Reload = parse(body)?;
             Verb::Reload { confirm: change::time("confirm", asked.confirm.as_deref())? }
         }
-        Target::Confirm => Verb::Confirm,
+        Target::Confirm => {
+            let change::Confirm {} = parse(body)?;
+            Verb::Confirm
+        }
     })
 }
 

@@ -17,6 +17,7 @@ use crate::decide::verb::{
 
 /// `for`, `confirm` and `reason`, which every change takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Terms {
     /// Afterwards, what was there before holds again: `"30m"`.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
@@ -382,6 +383,11 @@ pub struct Reload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
 }
+
+/// `POST /v1/confirm`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {}
 
 /// The answer to a change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

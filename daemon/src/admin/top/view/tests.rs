@@ -1,4 +1,5 @@
 //! Frames as text, against golden files and for what must never happen in them. `UPDATE_GOLDEN=1` writes them anew.
+//! The pictures in docs/pictures are frames as well; `cargo xtask pictures` writes them.
 
 use std::path::Path;
 
@@ -10,6 +11,9 @@ use super::super::picture::{EventLine, Picture};
 use super::super::sample;
 use super::super::screen::{Key, Screen};
 use super::*;
+
+#[path = "svg.rs"]
+mod svg;
 
 fn frame(width: u16, height: u16, picture: &Picture, screen: &Screen, events: &[EventLine]) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a test backend");
@@ -42,6 +46,20 @@ fn frames_are_as_in_the_golden_files() {
     let mut asking = Screen::default();
     asking.key(Key::Char('f'), &picture);
     golden("top-asking.txt", &text(&frame(80, 24, &picture, &asking, &events)));
+}
+
+#[test]
+fn pictures_in_the_documents_are_what_is_drawn() {
+    let (picture, events) = (sample::picture(), sample::events());
+    for (name, width, height) in [("top-80x24.svg", 80, 24), ("top-140x40.svg", 140, 40)] {
+        let found = svg::of(&frame(width, height, &picture, &Screen::default(), &events));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures").join(name);
+        if std::env::var_os("UPDATE_SCREENSHOTS").is_some() {
+            std::fs::write(&path, &found).expect("writable");
+        }
+        let shown = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == shown, "{} is old: cargo xtask pictures", path.display());
+    }
 }
 
 #[test]
