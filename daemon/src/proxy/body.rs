@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason as H2Reason;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -18,6 +19,8 @@ use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
 use crate::decide::admission::Permit;
+
+const PROTOCOL_ERROR: H2Reason = H2Reason::PROTOCOL_ERROR;
 
 /// A request's body waits for its client: its response can't be late.
 pub(crate) const CLIENTS_TURN: u64 = u64::MAX;
@@ -31,6 +34,9 @@ pub(crate) enum BodyError {
     /// It paused for longer than `body_idle_timeout`.
     #[error("no data for {0:?} (body_idle_timeout)")]
     Paused(Duration),
+    /// The answer to a malformed request ends with the stream's reset.
+    #[error("the request is malformed")]
+    Malformed(#[source] h2::Error),
 }
 
 /// Reports a pause that is too long. Its timer exists only once there was a pause, and is moved only when it fires.
@@ -183,6 +189,8 @@ pub(crate) enum ResponseBody {
         text: Option<Bytes>,
         /// One in progress on the client's connection.
         active: Option<Active>,
+        /// Behind the text, HTTP/2 resets the stream (RFC 9113, 8.1.1).
+        reset: bool,
     },
     /// As it comes in.
     Stream {
@@ -196,7 +204,12 @@ pub(crate) enum ResponseBody {
 impl ResponseBody {
     /// tidegate's own words.
     pub(crate) fn own(text: Bytes, active: Active) -> Self {
-        Self::Own { text: (!text.is_empty()).then_some(text), active: Some(active) }
+        Self::Own { text: (!text.is_empty()).then_some(text), active: Some(active), reset: false }
+    }
+
+    /// The same for a request that is malformed.
+    pub(crate) fn own_with_reset(text: Bytes, active: Active) -> Self {
+        Self::Own { text: (!text.is_empty()).then_some(text), active: Some(active), reset: true }
     }
 
     /// What the upstream or edge sends. `held` is given back as soon as the body has ended.
@@ -228,9 +241,11 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match this {
-            Self::Own { text, active } => {
+            Self::Own { text, active, reset } => {
                 active.take();
-                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+                let frame = text.take().map(|text| Ok(Frame::data(text)));
+                let end = frame.is_none() && std::mem::take(reset);
+                Poll::Ready(if end { Some(Err(BodyError::Malformed(PROTOCOL_ERROR.into()))) } else { frame })
             }
             Self::Stream { incoming, .. } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
@@ -249,7 +264,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own { text, .. } => text.is_none(),
+            Self::Own { text, reset, .. } => text.is_none() && !reset,
             Self::Stream { incoming, .. } => incoming.is_end_stream(),
         }
     }

@@ -383,6 +383,7 @@ fn why(error: &hyper::Error) -> Reason {
         match inner.downcast_ref() {
             Some(BodyError::Paused(_)) => return Reason::RequestTimeout,
             Some(BodyError::Broken(broken)) => return how(broken),
+            Some(BodyError::Malformed(_)) => return Reason::BadRequest,
             None => source = inner.source(),
         }
     }

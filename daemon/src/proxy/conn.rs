@@ -25,7 +25,6 @@ use super::shared::{Arrived, Door, Worker};
 use super::stream::Stream;
 use super::tell;
 use crate::config::types::Limits;
-use crate::decide::framing::Framer;
 use crate::decide::region::RegionId;
 use crate::link::{self, RelayStream};
 
@@ -69,8 +68,11 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     }
     let pace = Arc::new(Pace::new(&limits));
     let tls = matches!(stream, Stream::Tls(_));
-    let framer = if multiplexed { Framer::open() } else { Framer::new(limits.header_bytes) };
-    let framed = Framed::new(stream, Arc::clone(&pace), framer);
+    let framed = if multiplexed {
+        Framed::http2(stream, Arc::clone(&pace))
+    } else {
+        Framed::http1(stream, Arc::clone(&pace), limits.header_bytes)
+    };
     let io = TokioIo::new(Metered::new(framed, &pace, multiplexed));
     let client = Rc::new(Client { worker, listener, pace, address, tls, trusted, region });
     if multiplexed { http2(client, io, &limits).await } else { http1(client, io, &limits).await }

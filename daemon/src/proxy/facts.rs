@@ -90,6 +90,9 @@ fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reas
     if head.headers.len() > from.listener.spec.limits.headers {
         return Err(Reason::HeadTooLarge);
     }
+    if head.version == Version::HTTP_2 && !is_well_formed(head) {
+        return Err(Reason::BadRequest);
+    }
     if head.method == Method::CONNECT {
         return Err(Reason::NotImplemented);
     }
@@ -103,6 +106,14 @@ fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reas
     };
     let host_is_one = head.headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()));
     if hosts_fit && host_is_one { Ok(()) } else { Err(Reason::BadRequest) }
+}
+
+/// What HTTP/1 can't even say, and the library lets through (RFC 9113, 8.2.1 and 8.5).
+fn is_well_formed(head: &Parts) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded =
+        |value: &HeaderValue| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last());
+    (head.method != Method::CONNECT || head.uri.authority().is_some()) && !head.headers.values().any(padded)
 }
 
 /// A path, `*` for `OPTIONS`, or a whole URL whose host is the one in `Host` (RFC 9112, 3.2; RFC 9113, 8.3.1): whoever comes after us may read

@@ -9,10 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::amend;
 use super::meter::{Pace, Switched};
-use crate::decide::framing::{Fault, Framer, Passed};
+use crate::decide::framing::{Fault, Framer, Frames, Passed};
 
 /// What the parser gets in place of a faulty head: no byte of any head may be NUL, so that it answers 400 by itself, which is amended.
 const POISON: &[u8] = b"\0\r\n\r\n";
+/// What the HTTP/2 library gets in place of a faulty frame: a frame larger than any, which it answers with `GOAWAY`.
+const OVERSIZE: &[u8] = &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0];
 /// Bytes of a refused client that are still read, so that closing does not reset the connection under our answer.
 const MOST_DRAINED: usize = 1 << 20;
 
@@ -22,6 +24,8 @@ pub(crate) struct Framed<S> {
     inner: S,
     pace: Arc<Pace>,
     framer: Framer,
+    /// Follows HTTP/2 in place of `framer`.
+    frames: Option<Box<Frames>>,
     /// Came in behind a request for another protocol: nobody knows yet what it is.
     held: Vec<u8>,
     refused: Refused,
@@ -41,9 +45,41 @@ enum Refused {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
-    /// HTTP/1 in; anything else passes with [`Framer::open`].
-    pub(crate) fn new(inner: S, pace: Arc<Pace>, framer: Framer) -> Self {
-        Self { inner, pace, framer, held: Vec::new(), refused: Refused::No }
+    /// HTTP/1 in.
+    pub(crate) fn http1(inner: S, pace: Arc<Pace>, header_bytes: usize) -> Self {
+        let framer = Framer::new(header_bytes);
+        Self { inner, pace, framer, frames: None, held: Vec::new(), refused: Refused::No }
+    }
+
+    /// HTTP/2 in.
+    pub(crate) fn http2(inner: S, pace: Arc<Pace>) -> Self {
+        let (framer, frames) = (Framer::open(), Some(Box::default()));
+        Self { inner, pace, framer, frames, held: Vec::new(), refused: Refused::No }
+    }
+
+    /// HTTP/2: what the library would answer with another code than RFC 9113 asks for.
+    fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let Some(frames) = &mut self.frames else { return };
+        let found = frames.look(&buf.filled()[before..]);
+        if let Some(fault) = frames.noted().or(found.map(|(_, fault)| fault)) {
+            self.pace.refuse(fault);
+        }
+        if let Some((good, _)) = found {
+            buf.set_filled(before + good);
+            self.refused = Refused::Head { poison: OVERSIZE, drained: 0 };
+            self.poison(buf);
+        }
+    }
+
+    /// `bytes` with the right code in their `GOAWAY` or `RST_STREAM`, if they end in one and a fault was found.
+    fn recoded(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let fault = self.pace.fault()?;
+        self.frames.as_ref()?;
+        let ends_in = |length: usize, head: &[u8]| {
+            bytes.len().checked_sub(length).is_some_and(|at| bytes[at..].starts_with(head))
+        };
+        let is_last = ends_in(17, &[0, 0, 8, 7, 0, 0, 0, 0, 0]) || ends_in(13, &[0, 0, 4, 3, 0]);
+        is_last.then(|| [&bytes[..bytes.len() - 4], &fault.code().to_be_bytes()].concat())
     }
 
     /// What is beneath.
@@ -162,12 +198,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framed<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        Poll::Ready(if this.framer.is_open() { Ok(()) } else { this.judge(buf, before) })
+        if this.framer.is_open() {
+            this.look(buf, before);
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(this.judge(buf, before))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(recoded) = self.recoded(buf) {
+            return Pin::new(&mut self.inner).poll_write(cx, &recoded);
+        }
         if self.pace.is_between()
             && let Some(amended) = amend::amended(buf, &self.pace, |large| self.framer.fault_so_far(large))
         {
@@ -184,6 +227,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     ) -> Poll<io::Result<usize>> {
         if let [only] = bufs {
             return self.poll_write(cx, only);
+        }
+        // Such a frame is in the last of them: the others go first.
+        if let Some((last, before)) = bufs.split_last()
+            && self.recoded(last).is_some()
+        {
+            let some = before.iter().any(|buf| !buf.is_empty());
+            return if some {
+                Pin::new(&mut self.inner).poll_write_vectored(cx, before)
+            } else {
+                self.poll_write(cx, last)
+            };
         }
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }

@@ -36,7 +36,7 @@ pub(crate) fn switch(client: &Rc<Client>, upgrade: OnUpgrade, active: Active) ->
         }
         drop(active);
     });
-    let mut response = Response::new(ResponseBody::Own { text: None, active: None });
+    let mut response = Response::new(ResponseBody::Own { text: None, active: None, reset: false });
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let protocol =
         std::str::from_utf8(ALPN_RELAY).map_or(HeaderValue::from_static(""), HeaderValue::from_static);

@@ -121,7 +121,10 @@ fn plain(status: StatusCode, reason: Reason, wants: Wants, active: Active) -> Re
     } else {
         ("text/plain; charset=utf-8", Bytes::from(format!("{}: {}\n", reason.name(), words(reason))))
     };
-    let mut response = Response::new(ResponseBody::own(text, active));
+    let malformed = reason == Reason::BadRequest && active.is_multiplexed();
+    let body =
+        if malformed { ResponseBody::own_with_reset(text, active) } else { ResponseBody::own(text, active) };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response

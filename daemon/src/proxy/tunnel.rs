@@ -47,7 +47,7 @@ pub(crate) fn open(
     tokio::task::spawn_local(join(client, far, ends));
     let (mut head, _) = upstream.into_parts();
     head.version = Version::HTTP_11;
-    Response::from_parts(head, ResponseBody::Own { text: None, active: None })
+    Response::from_parts(head, ResponseBody::Own { text: None, active: None, reset: false })
 }
 
 /// HTTP/2's extended CONNECT (RFC 8441) as the HTTP/1.1 upgrade that it stands for; `None` for any other request.

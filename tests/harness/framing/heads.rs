@@ -54,6 +54,14 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         cases.push(seen(format!("line {line:?}"), get(line), &[("GET /a", "")]));
     }
+    cases.extend(limits());
+    cases.extend(upgrades());
+    cases
+}
+
+/// How much a head may have.
+fn limits() -> Vec<Case> {
+    let mut cases = Vec::new();
     cases.push(seen("ninety fields", get(&"X: y\r\n".repeat(90)[..90 * 6 - 2]), &[("GET /a", "")]));
     cases.push(refused("two hundred fields", 431, get(&"X: y\r\n".repeat(200)) + HIDDEN));
     cases.push(seen("a large head", get(&format!("X: {}", "y".repeat(60_000))), &[("GET /a", "")]));
@@ -65,6 +73,11 @@ pub(super) fn cases() -> Vec<Case> {
         format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(70_000)),
     ));
     cases.push(refused("a method that is too long", 414, "G".repeat(70_000)));
+    cases
+}
+
+fn upgrades() -> Vec<Case> {
+    let mut cases = Vec::new();
     let upgrade =
         "Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA";
     cases.push(seen("an upgrade to h2c is not passed on", get(upgrade), &[("GET /a", "")]));

@@ -73,6 +73,13 @@ pub(super) fn cases() -> Vec<Case> {
             format!("{before}GET /a HTTP/1.1\r\nHost: h\r\n\r\n{HIDDEN}"),
         ));
     }
+    cases.extend(rows());
+    cases
+}
+
+/// Requests one after the other.
+fn rows() -> Vec<Case> {
+    let mut cases = Vec::new();
     let get = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
     for before in ["\r\n", "\r\n\r\n", "\r\n\r\n\r\n\r\n"] {
         cases.push(seen(format!("{before:?} before a request"), format!("{before}{get}"), &[("GET /a", "")]));

@@ -117,6 +117,9 @@ fn wanted_tools(tasks: &[For]) -> Vec<tools::Tool> {
     if tasks.contains(&For::Package) {
         wanted.push(tools::cargo_deb());
     }
+    if tasks.contains(&For::Judges) {
+        wanted.push(tools::httpwg());
+    }
     wanted
 }
 

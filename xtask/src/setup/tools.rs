@@ -9,8 +9,9 @@ use crate::{paths, progress, sh};
 
 /// One tool at one version.
 pub(crate) struct Tool {
-    /// Crate and program.
+    /// Crate.
     pub(crate) name: &'static str,
+    program: &'static str,
     /// Exact version.
     pub(crate) version: &'static str,
     features: Option<&'static str>,
@@ -22,6 +23,7 @@ pub(crate) struct Tool {
 pub(crate) fn bpf_linker() -> Tool {
     Tool {
         name: "bpf-linker",
+        program: "bpf-linker",
         version: "0.13.0",
         features: Some("llvm-22"),
         environment: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
@@ -33,6 +35,7 @@ pub(crate) fn bpf_linker() -> Tool {
 pub(crate) fn cargo_deny() -> Tool {
     Tool {
         name: "cargo-deny",
+        program: "cargo-deny",
         version: "0.20.2",
         features: None,
         environment: &[],
@@ -42,7 +45,26 @@ pub(crate) fn cargo_deny() -> Tool {
 
 /// Packs the Debian package.
 pub(crate) fn cargo_deb() -> Tool {
-    Tool { name: "cargo-deb", version: "3.8.0", features: None, environment: &[], cost: "about 2 min of CPU" }
+    Tool {
+        name: "cargo-deb",
+        program: "cargo-deb",
+        version: "3.8.0",
+        features: None,
+        environment: &[],
+        cost: "about 2 min of CPU",
+    }
+}
+
+/// Judges HTTP/2 (`tests/cases/judge_httpwg.rs`).
+pub(crate) fn httpwg() -> Tool {
+    Tool {
+        name: "httpwg-cli",
+        program: "httpwg",
+        version: "0.2.5",
+        features: None,
+        environment: &[],
+        cost: "about 1 min of CPU",
+    }
 }
 
 impl Tool {
@@ -53,7 +75,7 @@ impl Tool {
 
     /// The program.
     pub(crate) fn program(&self) -> PathBuf {
-        self.folder().join("bin").join(self.name)
+        self.folder().join("bin").join(self.program)
     }
 
     /// Whether it was built before.

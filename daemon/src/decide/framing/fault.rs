@@ -62,6 +62,18 @@ pub enum Fault {
     /// RFC 9112, 7.1.2: folded, without CR, or larger than a head may be.
     #[error("a trailer is not `name: value`, or trailers are larger than header_bytes")]
     Trailer,
+    /// RFC 9113, 4.2: a frame whose kind has another length.
+    #[error("an HTTP/2 frame does not have its kind's length")]
+    FrameSize,
+    /// RFC 9113, 6.6 and 6.10: a promise from a client, or anything but its continuation within a header block.
+    #[error("an HTTP/2 frame where it can't be")]
+    FrameOrder,
+    /// RFC 9113, 6.5.2.
+    #[error("an HTTP/2 flow-control window beyond 2^31-1")]
+    FlowControl,
+    /// RFC 9113, 5.1.
+    #[error("an HTTP/2 frame on a stream that its sender has ended")]
+    StreamClosed,
 }
 
 impl Fault {
@@ -74,6 +86,17 @@ impl Fault {
             Self::Version => Reason::VersionNotSupported,
             Self::Connect | Self::CodingUnknown => Reason::NotImplemented,
             _ => Reason::BadRequest,
+        }
+    }
+
+    /// The code in `GOAWAY` (RFC 9113, 7).
+    #[must_use]
+    pub fn code(self) -> u32 {
+        match self {
+            Self::FlowControl => 3,
+            Self::StreamClosed => 5,
+            Self::FrameSize => 6,
+            _ => 1,
         }
     }
 

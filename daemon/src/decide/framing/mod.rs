@@ -1,4 +1,4 @@
-//! Where a client's HTTP/1 messages begin and end, judged before the parser sees them and more strictly: what two readers could take for
+//! Where a client's HTTP/1 messages (and HTTP/2 frames, in [`Frames`]) begin and end, judged before the parser sees them and more strictly: what two readers could take for
 //! different requests goes no further. Never changes a byte, keeps a body, or parses what framing does not depend on.
 //!
 //! The parser behind accepts some of what is refused here, and hides what it dropped (RFC 9112, 2.2 and 6.3 allow both). It is given nothing
@@ -6,12 +6,14 @@
 
 mod chunks;
 mod fault;
+mod frames;
 mod head;
 mod host;
 #[cfg(test)]
 mod tests;
 
 pub use fault::Fault;
+pub use frames::Frames;
 pub use host::{is_host, is_same_host};
 
 use chunks::{Chunks, Followed};

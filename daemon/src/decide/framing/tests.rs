@@ -1,3 +1,5 @@
+//! Conversations and faults by hand, each at every cut. Never a socket.
+
 use super::{Fault, Framer, Passed};
 
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";

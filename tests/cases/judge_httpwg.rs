@@ -1,0 +1,78 @@
+//! An outside judge of HTTP/2: `httpwg`, the successor of h2spec, against the real daemon; and `h2load`, request for request.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use tidegate_tests::daemon::{self, Daemon};
+use tidegate_tests::recorder::Origin;
+use tidegate_tests::tools;
+
+/// Cases that must pass, of 107; `docs/CONFORMANCE.md` argues the others.
+const LEAST: u32 = 105;
+
+fn edge(origin: SocketAddr) -> Result<(Daemon, SocketAddr)> {
+    daemon::binary()?;
+    let mut last = None;
+    for _ in 0..5 {
+        let public = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let text = format!(
+            "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
+             [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\n\
+             [[listener]]\nname = \"public\"\naddress = \"{public}\"\nupstream = \"origin\"\n"
+        );
+        match Daemon::start(None, "eu", &text) {
+            Ok(daemon) => return Ok((daemon, public)),
+            Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.context("no free port")?)
+}
+
+/// Text without terminal colours.
+fn plain(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut parts = text.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |mut plain, part| {
+        plain.push_str(part.split_once('m').map_or("", |(_, rest)| rest));
+        plain
+    })
+}
+
+#[test]
+fn httpwg_passes_but_for_what_is_argued() -> Result<()> {
+    let program = tools::folder("httpwg-cli-0.2.5")?.join("bin/httpwg");
+    let origin = Origin::start("eu", "127.0.0.1:0")?;
+    let (_daemon, public) = edge(origin.address())?;
+    let judged = Command::new(program)
+        .args(["-a", &public.to_string(), "--frame-timeout", "3000"])
+        .env("RUST_BACKTRACE", "0")
+        .env("BUFFET_NUM_BUFS", "4096")
+        .output()?;
+    let said = plain(&judged.stdout) + &plain(&judged.stderr);
+    let failed: Vec<_> = said.lines().filter(|line| line.contains("Test failed:")).collect();
+    let passed =
+        said.lines().find_map(|line| line.split_once("Passed ")?.1.split_once("/107")?.0.trim().parse().ok());
+    let passed: u32 = passed.with_context(|| format!("no result in {said}"))?;
+    println!("httpwg: {passed} of 107\n{}", failed.join("\n"));
+    ensure!(passed >= LEAST, "{passed} of 107:\n{}", failed.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn h2load_loses_no_request() -> Result<()> {
+    let origin = Origin::start("eu", "127.0.0.1:0")?;
+    let (_daemon, public) = edge(origin.address())?;
+    for form in [&["--h1"][..], &["-m", "20"]] {
+        let url = format!("http://{public}/");
+        let run = Command::new("h2load").args(["-n", "2000", "-c", "20"]).args(form).arg(&url).output();
+        let run = run.context("h2load: `cargo xtask setup` installs it")?;
+        let said = plain(&run.stdout);
+        let line = said.lines().find(|line| line.starts_with("requests:")).with_context(|| said.clone())?;
+        println!("h2load {}: {line}", form.join(" "));
+        ensure!(line.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");
+    }
+    Ok(())
+}
