@@ -1,10 +1,12 @@
 //! Carrying a request to an endpoint of the upstream or to an edge of another region, and its response back. Never decides which of both.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST};
@@ -24,6 +26,7 @@ use super::service::{Journey, Plan, path_and_query};
 use super::topology::{Endpoint, InFlight, Link};
 use super::tunnel;
 use crate::decide::adaptive::Outcome;
+use crate::decide::admission::Tick;
 use crate::decide::reason::Reason;
 use crate::decide::{retry::Budget, target};
 
@@ -37,7 +40,7 @@ pub(crate) enum NotHome {
     /// It broke off after an edge had been reached.
     Failed(Reason, Wants, Active),
     /// No edge could be reached; nothing was sent.
-    NoEdge(Box<(Journey, Plan)>),
+    NoEdge(Box<Journey>, Box<Plan>),
 }
 
 /// Puts a head into the shape that travels on, whichever way: what is meant for this connection is gone, what we know of the client is there.
@@ -63,14 +66,20 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
         headers::join_cookies(&mut head.headers);
     }
     to_origin_form(head);
+    // Room for what is put in below: growing step by step would hash everything again and again.
+    head.headers.reserve(8);
     let host = head.headers.get(HOST).cloned();
+    let via = &client.worker.shared.via;
     let origin = Origin {
-        peer: client.address,
+        peer: &client.forwarded_for,
         believed: plan.arrival.believed,
         proto: if client.tls { "https" } else { "http" },
         host: host.as_ref(),
-        version: head.version,
-        pseudonym: &client.worker.shared.pseudonym,
+        via: match head.version {
+            Version::HTTP_2 => &via.http2,
+            Version::HTTP_10 => &via.http10,
+            _ => &via.http11,
+        },
     };
     headers::set_forwarded(&mut head.headers, present, &origin);
     head.headers.insert(HOME, plan.home_name.clone());
@@ -79,22 +88,23 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
 
 /// Absolute-form and HTTP/2 targets become path and query; their authority becomes `Host` (RFC 9112, 3.2.2).
 fn to_origin_form(head: &mut Parts) {
-    if let Some(authority) = head.uri.authority() {
-        let bare = authority.as_str().rsplit('@').next().unwrap_or_default();
-        if let Ok(host) = HeaderValue::from_str(bare) {
-            head.headers.insert(HOST, host);
-        }
-        head.uri = match head.uri.path_and_query() {
-            Some(target) => Uri::from(target.clone()),
-            None => Uri::from_static("/"),
-        };
+    if let Some((target, host)) = origin_form(&head.uri) {
+        head.uri = target;
+        host.and_then(|host| head.headers.insert(HOST, host));
     }
+}
+
+/// The target without its authority, and the authority as `Host`; `None` where there is no authority.
+fn origin_form(uri: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
+    let bare = uri.authority()?.as_str().rsplit('@').next().unwrap_or_default();
+    let target = uri.path_and_query().map_or(Uri::from_static("/"), |target| Uri::from(target.clone()));
+    Some((target, HeaderValue::from_str(bare).ok()))
 }
 
 /// To this region's upstream.
 pub(crate) async fn local(
     client: &Rc<Client>,
-    mut journey: Journey,
+    mut journey: Box<Journey>,
     plan: Plan,
 ) -> Result<Response<ResponseBody>, (Reason, Wants, Active)> {
     let upstream = Arc::clone(&client.listener.upstream.borrow());
@@ -112,19 +122,19 @@ pub(crate) async fn local(
         need: need(&journey),
     };
     client.listener.budget.deposit(upstream.spec.retries.budget);
-    let wants = journey.present.wants;
-    let Journey { head, body, upgrade, extended, active, .. } = journey;
-    match trip.send(Request::from_parts(head, body)).await {
+    let Journey { head, body, present, upgrade, extended, active } = *journey;
+    let wants = present.wants;
+    match trip.send(&mut Some(Request::from_parts(head, body))).await {
         Ok(arrived) => hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active, false)
             .map_err(|active| (Reason::UpstreamInvalid, wants, active)),
-        Err(NotCarried::NoneLeft(_, reason) | NotCarried::Failed(reason)) => Err((reason, wants, active)),
+        Err(NotCarried::NoneLeft(reason) | NotCarried::Failed(reason)) => Err((reason, wants, active)),
     }
 }
 
 /// To an edge of the home region.
 pub(crate) async fn isthmus(
     client: &Rc<Client>,
-    mut journey: Journey,
+    mut journey: Box<Journey>,
     plan: Plan,
 ) -> Result<Response<ResponseBody>, NotHome> {
     let hops = plan.arrival.hops.saturating_add(1);
@@ -143,16 +153,19 @@ pub(crate) async fn isthmus(
         budget: &client.listener.budget,
         need: need(&journey),
     };
-    let Journey { head, body, present, upgrade, extended, active } = journey;
-    match trip.send(Request::from_parts(head, body)).await {
+    let Journey { head, body, present, upgrade, extended, active } = *journey;
+    let mut request = Some(Request::from_parts(head, body));
+    match trip.send(&mut request).await {
         Ok(arrived) => hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active, true)
             .map_err(|active| NotHome::Failed(Reason::UpstreamInvalid, present.wants, active)),
         Err(NotCarried::Failed(reason)) => Err(NotHome::Failed(reason, present.wants, active)),
-        Err(NotCarried::NoneLeft(request, _)) => {
+        Err(NotCarried::NoneLeft(reason)) => {
+            let Some(request) = request else { return Err(NotHome::Failed(reason, present.wants, active)) };
             let (mut head, body) = request.into_parts();
             head.headers.remove(HOPS);
             head.headers.remove(CLIENT);
-            Err(NotHome::NoEdge(Box::new((Journey { head, body, present, upgrade, extended, active }, plan))))
+            let journey = Box::new(Journey { head, body, present, upgrade, extended, active });
+            Err(NotHome::NoEdge(journey, Box::new(plan)))
         }
     }
 }
@@ -168,8 +181,8 @@ struct Arrived {
 
 /// Why there is no response.
 enum NotCarried {
-    /// Nobody is left to try: the request comes back whole, with what went wrong last.
-    NoneLeft(Box<Request<RequestBody>>, Reason),
+    /// Nobody is left to try: the request is back whole in its place; what went wrong last.
+    NoneLeft(Reason),
     /// It was sent, at least in part.
     Failed(Reason),
 }
@@ -196,21 +209,22 @@ fn name_host(head: &mut http::HeaderMap, endpoint: &Endpoint) {
 
 /// How one attempt ended without a response.
 enum Attempt {
-    /// Before anything was sent.
-    Back(Box<Request<RequestBody>>),
-    /// After something was sent; `Some` where it is safe to send again.
-    Lost(Reason, Option<Box<Request<RequestBody>>>),
+    /// Before anything was sent: the request is back in its place.
+    Back,
+    /// After something was sent; where it is safe to send again, a copy is in its place.
+    Lost(Reason),
 }
 
 impl Trip<'_> {
-    async fn send(&self, mut request: Request<RequestBody>) -> Result<Arrived, NotCarried> {
-        let hostless = !request.headers().contains_key(HOST);
+    /// Sends what is in `request`, a place rather than a value: each hand it passes through would copy it.
+    async fn send(&self, request: &mut Option<Request<RequestBody>>) -> Result<Arrived, NotCarried> {
+        let hostless = request.as_ref().is_some_and(|request| !request.headers().contains_key(HOST));
         let (mut tried, mut again, mut last) = (0_u64, self.attempts, Reason::UpstreamDown);
         loop {
             let Some((at, endpoint)) = self.choose(tried) else {
-                return Err(NotCarried::NoneLeft(Box::new(request), last));
+                return Err(NotCarried::NoneLeft(last));
             };
-            if hostless {
+            if let Some(request) = request.as_mut().filter(|_| hostless) {
                 name_host(request.headers_mut(), endpoint);
             }
             let in_flight = InFlight::new(endpoint);
@@ -222,24 +236,20 @@ impl Trip<'_> {
             let reused = lease.reused;
             match self.attempt(lease, in_flight, request).await {
                 Ok(arrived) => return Ok(arrived),
-                Err(Attempt::Back(back)) => {
-                    request = *back;
-                    tried |= u64::from(!reused) << at;
-                }
-                Err(Attempt::Lost(reason, Some(copy))) if again > 0 && self.budget.spend() => {
+                Err(Attempt::Back) => tried |= u64::from(!reused) << at,
+                Err(Attempt::Lost(reason)) if request.is_some() && again > 0 && self.budget.spend() => {
                     again -= 1;
                     last = reason;
-                    request = *copy;
                     tried |= u64::from(!reused) << at;
                 }
-                Err(Attempt::Lost(reason, _)) => return Err(NotCarried::Failed(reason)),
+                Err(Attempt::Lost(reason)) => return Err(NotCarried::Failed(reason)),
             }
         }
     }
 
     /// Power of two choices by requests in flight, among those that are up, not ejected and not tried.
     fn choose(&self, tried: u64) -> Option<(usize, &Arc<Endpoint>)> {
-        let now = clock::now().0;
+        let now = clock::recently().0;
         let fit = |at: &usize| {
             let endpoint = &self.endpoints[*at];
             endpoint.is_up() && tried & (1 << at) == 0 && !endpoint.is_ejected(now)
@@ -275,7 +285,8 @@ impl Trip<'_> {
         if let Some(lease) = pool.ready(endpoint, need) {
             return Some(lease);
         }
-        match pool.connect(endpoint, need, self.connect_timeout).await {
+        // In a box of its own: connecting is rare, and its state would make that of every request larger.
+        match Box::pin(pool.connect(endpoint, need, self.connect_timeout)).await {
             Ok(lease) => Some(lease),
             Err(error) => {
                 if !error.is_ours() {
@@ -291,17 +302,25 @@ impl Trip<'_> {
     async fn in_time<T>(
         &self,
         sent: impl Future<Output = T>,
+        mut now: Tick,
         progress: Option<&Cell<u64>>,
     ) -> Result<T, Late> {
         let mut sent = pin!(sent);
         let mut wait = self.response_timeout;
         loop {
-            if let Ok(answer) = tokio::time::timeout(wait, sent.as_mut()).await {
+            let mut deadline = self.client.worker.deadlines.after(now.0, wait);
+            let answer = poll_fn(|cx| match sent.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => deadline.poll(cx).map(|()| None),
+            });
+            if let Some(answer) = answer.await {
                 return Ok(answer);
             }
+            drop(deadline);
+            now = clock::now();
             let last = progress.map_or(0, Cell::get);
             // While it is the client's turn, `body_idle_timeout` counts.
-            let since = Duration::from_nanos(clock::now().0.saturating_sub(last));
+            let since = Duration::from_nanos(now.0.saturating_sub(last));
             wait = self.response_timeout.checked_sub(since).filter(|left| !left.is_zero()).ok_or(Late)?;
         }
     }
@@ -310,21 +329,31 @@ impl Trip<'_> {
         &self,
         mut lease: Lease,
         in_flight: InFlight,
-        request: Request<RequestBody>,
+        place: &mut Option<Request<RequestBody>>,
     ) -> Result<Arrived, Attempt> {
-        let copy = repeatable(&request).then(|| copy(&request));
+        let Some(mut request) = place.take() else { return Err(Attempt::Lost(Reason::UpstreamReset)) };
+        if repeatable(&request) {
+            *place = Some(copy(&request));
+        }
         let began = clock::now();
         let progress = request.body().progress();
-        let sent = lease.send(shaped(request, lease.is_http2()));
-        match self.in_time(sent, progress.as_deref()).await {
+        shape(&mut request, lease.is_http2());
+        let sent = lease.send(request);
+        match self.in_time(sent, began, progress.as_deref()).await {
             Ok(Ok(response)) => {
                 let took = Duration::from_nanos(clock::now().0.saturating_sub(began.0));
                 Ok(Arrived { response, took, lease, in_flight })
             }
-            Err(Late) => Err(Attempt::Lost(Reason::UpstreamTimeout, None)),
+            Err(Late) => {
+                *place = None;
+                Err(Attempt::Lost(Reason::UpstreamTimeout))
+            }
             Ok(Err(mut error)) => match error.take_message() {
-                Some(request) => Err(Attempt::Back(Box::new(request))),
-                None => Err(Attempt::Lost(why(error.error()), copy.map(Box::new))),
+                Some(request) => {
+                    *place = Some(request);
+                    Err(Attempt::Back)
+                }
+                None => Err(Attempt::Lost(why(error.error()))),
             },
         }
     }
@@ -340,23 +369,24 @@ fn need(journey: &Journey) -> Need {
 }
 
 /// Puts a request into the form of its connection's HTTP: the authority is in the target or in `Host`, never in both.
-fn shaped(request: Request<RequestBody>, http2: bool) -> Request<RequestBody> {
-    let (mut head, body) = request.into_parts();
+fn shape(request: &mut Request<RequestBody>, http2: bool) {
     if !http2 {
-        to_origin_form(&mut head);
-        head.version = Version::HTTP_11;
-    } else if head.uri.authority().is_none()
-        && let Some(host) = head.headers.remove(HOST)
+        if let Some((target, host)) = origin_form(request.uri()) {
+            *request.uri_mut() = target;
+            host.and_then(|host| request.headers_mut().insert(HOST, host));
+        }
+        *request.version_mut() = Version::HTTP_11;
+    } else if request.uri().authority().is_none()
+        && let Some(host) = request.headers_mut().remove(HOST)
     {
         let authority = http::uri::Authority::try_from(host.as_bytes());
-        let target = Uri::builder().scheme("https").path_and_query(path_and_query(&head.uri));
+        let target = Uri::builder().scheme("https").path_and_query(path_and_query(request.uri()));
         match authority.map(|authority| target.authority(authority).build()) {
-            Ok(Ok(uri)) => head.uri = uri,
-            _ => _ = head.headers.insert(HOST, host),
+            Ok(Ok(uri)) => *request.uri_mut() = uri,
+            _ => _ = request.headers_mut().insert(HOST, host),
         }
-        head.version = Version::HTTP_2;
+        *request.version_mut() = Version::HTTP_2;
     }
-    Request::from_parts(head, body)
 }
 
 /// Whether the request is safe to send twice: idempotent (RFC 9110, 9.2.2) and without a body.

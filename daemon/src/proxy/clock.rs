@@ -9,11 +9,23 @@ use crate::decide::admission::Tick;
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+thread_local! {
+    static RECENT: Cell<u64> = const { Cell::new(HEAD_START_NS) };
+}
+
 /// Nanoseconds on the process's monotonic clock, counted so that a fresh bucket is full from the start.
 #[must_use]
 pub(crate) fn now() -> Tick {
     let since = BEGAN.elapsed().as_nanos();
-    Tick(u64::try_from(since).unwrap_or(u64::MAX).saturating_add(HEAD_START_NS))
+    let now = u64::try_from(since).unwrap_or(u64::MAX).saturating_add(HEAD_START_NS);
+    RECENT.set(now);
+    Tick(now)
+}
+
+/// What [`now`] last said on this thread: for what may be off by as long as this thread has been idle.
+#[must_use]
+pub(crate) fn recently() -> Tick {
+    Tick(RECENT.get())
 }
 
 /// Longer than any `burst`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::clock;
 use super::enter::{self, Entered};
 use super::framed::Framed;
+use super::headers;
 use super::leaving::Moment;
 use super::meter::{Late, Metered, Pace};
 use super::relay;
@@ -36,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) pace: Arc<Pace>,
     /// Connected from here.
     pub(crate) address: IpAddr,
+    /// The same in `X-Forwarded-For`.
+    pub(crate) forwarded_for: HeaderValue,
     /// The connection is TLS.
     pub(crate) tls: bool,
     /// On a peer listener: it is known to be an edge of another region.
@@ -74,8 +78,9 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
         Framed::http1(stream, Arc::clone(&pace), limits.header_bytes)
     };
     let io = TokioIo::new(Metered::new(framed, &pace, multiplexed));
-    let client = Rc::new(Client { worker, listener, pace, address, tls, trusted, region });
-    if multiplexed { http2(client, io, &limits).await } else { http1(client, io, &limits).await }
+    let forwarded_for = headers::text(address.to_string());
+    let client = Rc::new(Client { worker, listener, pace, address, forwarded_for, tls, trusted, region });
+    if multiplexed { Box::pin(http2(client, io, &limits)).await } else { http1(client, io, &limits).await }
 }
 
 type Io = TokioIo<Metered>;

@@ -1,10 +1,7 @@
 //! Fields that are added, believed and taken out on a request's and a response's way. Never decides where it goes.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
-
 use http::header::{CONNECTION, COOKIE, FORWARDED, TE, TRANSFER_ENCODING, UPGRADE, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Region-to-region hops so far.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("tidegate-hops");
@@ -231,17 +228,36 @@ pub(crate) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin<'a> {
     /// Who is connected to us.
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: &'a HeaderValue,
     /// The forwarding fields are believed: they are extended, not replaced.
     pub(crate) believed: bool,
     /// `https` where the client's connection is TLS.
     pub(crate) proto: &'static str,
     /// The host that the client asked for.
     pub(crate) host: Option<&'a HeaderValue>,
-    /// HTTP version of the client's connection.
-    pub(crate) version: Version,
-    /// This edge in `Via`.
-    pub(crate) pseudonym: &'a str,
+    /// This edge in `Via`, see [`Vias`].
+    pub(crate) via: &'a HeaderValue,
+}
+
+/// This edge in `Via`, by the version in which a request came.
+#[derive(Debug)]
+pub(crate) struct Vias {
+    pub(crate) http10: HeaderValue,
+    pub(crate) http11: HeaderValue,
+    pub(crate) http2: HeaderValue,
+}
+
+impl Vias {
+    /// For an edge that is called `pseudonym`.
+    pub(crate) fn of(pseudonym: &str) -> Self {
+        let via = |version| text(format!("{version} {pseudonym}"));
+        Self { http10: via("1.0"), http11: via("1.1"), http2: via("2") }
+    }
+}
+
+/// A value from text of our own.
+pub(crate) fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// Sets `X-Forwarded-For/-Proto/-Host` and `Via`.
@@ -252,7 +268,7 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, present: &Present, origin: 
         }
     }
     let keep = present.forwarded && origin.believed;
-    let chain = joined(headers, keep.then_some(&FORWARDED_FOR), format_args!("{}", origin.peer));
+    let chain = joined(headers, keep.then_some(&FORWARDED_FOR), origin.peer);
     headers.insert(FORWARDED_FOR, chain);
     if !keep || !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(origin.proto));
@@ -262,25 +278,23 @@ pub(crate) fn set_forwarded(headers: &mut HeaderMap, present: &Present, origin: 
     {
         headers.insert(FORWARDED_HOST, host.clone());
     }
-    let version = match origin.version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
-    };
-    let via = joined(headers, present.via.then_some(&VIA), format_args!("{version} {}", origin.pseudonym));
+    let via = joined(headers, present.via.then_some(&VIA), origin.via);
     headers.insert(VIA, via);
 }
 
 /// The values of a field that is there already, and one more.
-fn joined(headers: &HeaderMap, name: Option<&HeaderName>, last: std::fmt::Arguments<'_>) -> HeaderValue {
-    let mut text = String::with_capacity(48);
+fn joined(headers: &HeaderMap, name: Option<&HeaderName>, last: &HeaderValue) -> HeaderValue {
     let before = name.into_iter().flat_map(|name| headers.get_all(name).iter());
+    let mut all = String::new();
     for value in before.filter_map(|value| value.to_str().ok()) {
-        text.push_str(value);
-        text.push_str(", ");
+        all.push_str(value);
+        all.push_str(", ");
     }
-    _ = text.write_fmt(last);
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+    if all.is_empty() {
+        return last.clone();
+    }
+    all.push_str(last.to_str().unwrap_or("unknown"));
+    text(all)
 }
 
 /// Whether a believed `X-Forwarded-Proto` says that the client speaks TLS.
@@ -327,12 +341,11 @@ mod tests {
         let present = Present::scan(&map);
         let host = HeaderValue::from_static("www.example.com");
         let origin = Origin {
-            peer: "192.0.2.1".parse().expect("address"),
+            peer: &HeaderValue::from_static("192.0.2.1"),
             believed,
             proto: "https",
             host: Some(&host),
-            version: Version::HTTP_11,
-            pseudonym: "eu.main",
+            via: &Vias::of("eu.main").http11,
         };
         set_forwarded(&mut map, &present, &origin);
         map

@@ -11,6 +11,7 @@ mod carry;
 mod clock;
 mod conn;
 mod connect;
+mod deadline;
 mod descriptors;
 mod enter;
 mod facts;
@@ -152,6 +153,7 @@ impl Proxy {
         let (relay, relay_streams) = mpsc::channel(RELAY_STREAMS);
         let live = Arc::new(ArcSwap::from_pointee(Live::all_up(&policy.load())));
         let topology = Arc::new(ArcSwap::from_pointee(Topology::new(&config, None)));
+        let pseudonym = pseudonym(&config, &listening.addresses());
         let shared = Arc::new(Shared {
             policy,
             live,
@@ -161,7 +163,8 @@ impl Proxy {
             pins,
             relay,
             events,
-            pseudonym: pseudonym(&config, &listening.addresses()),
+            via: headers::Vias::of(&pseudonym),
+            pseudonym,
             access: config.log.access,
             draining: false.into(),
             succeeded: false.into(),

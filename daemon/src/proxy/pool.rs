@@ -77,7 +77,7 @@ impl Drop for Stream {
 impl Shared {
     fn lease(&self) -> Line {
         self.streams.set(self.streams.get() + 1);
-        self.last_ns.set(clock::now().0);
+        self.last_ns.set(clock::recently().0);
         Line::Http2(self.sender.clone(), Stream(Rc::clone(&self.streams)))
     }
 }
@@ -109,7 +109,7 @@ impl Lease {
         let mut idle = pool.idle.borrow_mut();
         let stack = stack(&mut idle, endpoint);
         if stack.len() < MOST_IDLE {
-            stack.push(Idle { sender, since_ns: clock::now().0 });
+            stack.push(Idle { sender, since_ns: clock::recently().0 });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The one place where a cause becomes a status: every response that tidegate itself makes. Never forwards anything.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -119,7 +121,7 @@ fn plain(status: StatusCode, reason: Reason, wants: Wants, active: Active) -> Re
         );
         ("application/problem+json", Bytes::from(text))
     } else {
-        ("text/plain; charset=utf-8", Bytes::from(format!("{}: {}\n", reason.name(), words(reason))))
+        ("text/plain; charset=utf-8", line(reason))
     };
     let malformed = reason == Reason::BadRequest && active.is_multiplexed();
     let body =
@@ -128,6 +130,15 @@ fn plain(status: StatusCode, reason: Reason, wants: Wants, active: Active) -> Re
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// The line of text of a refusal: made once, for a shed request may cost little.
+fn line(reason: Reason) -> Bytes {
+    static LINES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
+        let line = |reason: &Reason| Bytes::from(format!("{}: {}\n", reason.name(), words(*reason)));
+        Reason::ALL.iter().map(line).collect()
+    });
+    LINES[reason.index()].clone()
 }
 
 /// A trailers-only response (gRPC over HTTP/2, "Responses"): the status is in `grpc-status`.

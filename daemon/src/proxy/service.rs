@@ -87,7 +87,8 @@ async fn answer(client: &Rc<Client>, mut request: Request<Incoming>) -> Response
     present.hop_by_hop |= extended;
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
-    let journey = Journey { head, body, present, upgrade, extended, active };
+    // In a box: its way is long, and each function on it would copy it.
+    let journey = Box::new(Journey { head, body, present, upgrade, extended, active });
     if journey.head.uri.path() == HEALTH_PATH {
         return health(client, journey.active);
     }
@@ -111,7 +112,7 @@ fn health(client: &Client, active: Active) -> Response<ResponseBody> {
 
 async fn travel(
     client: &Rc<Client>,
-    mut journey: Journey,
+    mut journey: Box<Journey>,
     arrival: Arrival,
     began: Tick,
 ) -> Response<ResponseBody> {
@@ -128,7 +129,7 @@ async fn travel(
     }
     match plan.decision.route {
         RouteKind::Local => local(client, journey, plan, told).await,
-        RouteKind::Isthmus => isthmus(client, journey, plan, told).await,
+        RouteKind::Isthmus => Box::pin(isthmus(client, journey, plan, told)).await,
         RouteKind::Redirect => redirect(client, journey, &plan, told),
         RouteKind::Shed => refuse(client, journey, plan.decision.home, plan.decision.reason, told),
     }
@@ -179,7 +180,7 @@ fn admit(
     }
 }
 
-async fn local(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) -> Response<ResponseBody> {
+async fn local(client: &Rc<Client>, journey: Box<Journey>, plan: Plan, told: Told) -> Response<ResponseBody> {
     let (home, reason) = (plan.decision.home, plan.decision.reason);
     let arrival = plan.arrival;
     match carry::local(client, journey, plan).await {
@@ -196,7 +197,12 @@ async fn local(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) ->
     }
 }
 
-async fn isthmus(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) -> Response<ResponseBody> {
+async fn isthmus(
+    client: &Rc<Client>,
+    journey: Box<Journey>,
+    plan: Plan,
+    told: Told,
+) -> Response<ResponseBody> {
     let (home, reason) = (plan.decision.home, plan.decision.reason);
     let (journey, mut plan) = match carry::isthmus(client, journey, plan).await {
         Ok(response) => {
@@ -207,7 +213,7 @@ async fn isthmus(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) 
             let outcome = Outcome { route: RouteKind::Isthmus, reason: failed, home };
             return told.answered(client, outcome, response);
         }
-        Err(NotHome::NoEdge(back)) => *back,
+        Err(NotHome::NoEdge(journey, plan)) => (journey, *plan),
     };
     plan.decision = client.worker.with_policy(|policy, _| {
         let facts = plan.arrival.facts(&journey.head.method, journey.head.uri.path(), &journey.head.headers);
@@ -220,7 +226,7 @@ async fn isthmus(client: &Rc<Client>, journey: Journey, plan: Plan, told: Told) 
     }
 }
 
-fn redirect(client: &Client, journey: Journey, plan: &Plan, told: Told) -> Response<ResponseBody> {
+fn redirect(client: &Client, journey: Box<Journey>, plan: &Plan, told: Told) -> Response<ResponseBody> {
     let Decision { home, reason, .. } = plan.decision;
     let (status, location) = client.worker.with_policy(|policy, _| {
         let public_url = policy.regions[home].public_url.as_deref().unwrap_or_default();
@@ -234,7 +240,7 @@ fn redirect(client: &Client, journey: Journey, plan: &Plan, told: Told) -> Respo
 
 fn refuse(
     client: &Client,
-    journey: Journey,
+    journey: Box<Journey>,
     home: RegionId,
     reason: Reason,
     told: Told,

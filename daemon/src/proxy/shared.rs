@@ -11,7 +11,9 @@ use slab::Slab;
 use tokio::sync::{broadcast, mpsc};
 
 use super::clock::Dice;
+use super::deadline::Deadlines;
 use super::descriptors::{Descriptors, Place, Places};
+use super::headers::Vias;
 use super::pool::Pool;
 use super::sample::Sampler;
 use super::stats::WorkerStats;
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Arc<Event>>,
     /// This edge in `Via`.
     pub(crate) pseudonym: String,
+    /// The same as it is written.
+    pub(crate) via: Vias,
     /// Which requests are logged.
     pub(crate) access: AccessLog,
     /// No new work: responses close their connections, health says so.
@@ -61,6 +65,7 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) dice: Dice,
+    pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) sampler: Sampler,
     /// Tasks of the open connections: woken to drain.
     pub(crate) connections: RefCell<Slab<Waker>>,
@@ -82,6 +87,7 @@ impl Worker {
             stats,
             pool: Pool::new(Arc::clone(&shared.identities), Arc::clone(&shared.descriptors.upstreams)),
             dice: Dice::new(),
+            deadlines: Rc::default(),
             sampler: Sampler::default(),
             connections: RefCell::default(),
             draining: Cell::new(false),

@@ -67,6 +67,7 @@ async fn work(start: Start) {
     let closing = gates.closing.clone();
     tokio::task::spawn_local(gates.follow(openings));
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    tokio::task::spawn_local(Rc::clone(&worker.deadlines).run());
     tokio::select! {
         () = stop.cancelled() => {}
         () = drained(&worker, &drain, &closing) => {}
