@@ -11,8 +11,8 @@ pub mod daemon;
 pub mod edges;
 #[cfg(feature = "daemon")]
 pub mod foreign;
-pub mod framing;
 pub mod forward;
+pub mod framing;
 pub mod http;
 pub mod lab;
 pub mod manager;
@@ -36,6 +36,7 @@ pub mod relay_map;
 pub mod relocate;
 pub mod replica;
 pub mod scratch;
+pub mod sqs;
 pub mod strict;
 pub mod sweep;
 pub mod tools;

@@ -15,7 +15,7 @@ use crate::{paths, sh};
 const TARGET: &str = "bpfel-unknown-none";
 
 /// What the `tidegate` that is built, linted, tested and packed has beyond a plain `cargo build`: the relay's other transports.
-pub(crate) const FEATURES: &str = "tidegate/nats";
+pub(crate) const FEATURES: &str = "tidegate/nats,tidegate/sqs";
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]

@@ -7,10 +7,12 @@ mod hub;
 mod link;
 #[cfg(feature = "nats")]
 mod nats;
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", feature = "sqs"))]
 mod post;
 mod setup;
 pub mod spool;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod threads;
 mod workers;
 

@@ -43,7 +43,7 @@ pub fn start(
 ) -> Result<Relay, RelayError> {
     match config.relay.transport {
         Transport::Nats { .. } if !cfg!(feature = "nats") => return Err(RelayError::Transport("nats")),
-        Transport::Sqs { .. } => return Err(RelayError::Transport("sqs")),
+        Transport::Sqs { .. } if !cfg!(feature = "sqs") => return Err(RelayError::Transport("sqs")),
         _ => {}
     }
     let stop = CancellationToken::new();

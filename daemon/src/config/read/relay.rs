@@ -131,8 +131,11 @@ pub(in crate::config) fn read(
                 cursor.missing("sqs", " (transport = \"sqs\")");
                 return None;
             };
-            let (endpoint, queues) = queues?;
+            let (endpoint, mut queues) = queues?;
             check_queues(&table, &pools, &queues, context);
+            if let Some(own) = own {
+                own_queue(&table, &mut queues, own, context);
+            }
             Transport::Sqs { endpoint, queues }
         }
     };
@@ -200,6 +203,33 @@ fn check_queues(cursor: &Cursor<'_>, pools: &[Pool], queues: &[(RegionId, String
                 "one queue for each region of each pool",
             ),
         );
+    }
+}
+
+/// This host's own queue, where it is not named: as another region's, whose name has its region in it.
+fn own_queue(
+    cursor: &Cursor<'_>,
+    queues: &mut Vec<(RegionId, String)>,
+    own: RegionId,
+    context: &Context<'_>,
+) {
+    if queues.is_empty() || queues.iter().any(|(region, _)| *region == own) {
+        return;
+    }
+    let name = |region: RegionId| context.regions.get(region.index()).map_or("", String::as_str);
+    let like = queues.iter().find(|(region, queue)| queue.contains(name(*region)));
+    match like.map(|(region, queue)| queue.replacen(name(*region), name(own), 1)) {
+        Some(queue) => queues.push((own, queue)),
+        None => cursor.error(
+            "queues",
+            Wrong::new(
+                format!(
+                    "has no queue for {}, this host's own region, where letters and answers arrive",
+                    name(own)
+                ),
+                "its queue, or names that have their region's name in them",
+            ),
+        ),
     }
 }
 
