@@ -65,7 +65,7 @@ fn httpwg_passes_but_for_what_is_argued() -> Result<()> {
 fn h2load_loses_no_request() -> Result<()> {
     let origin = Origin::start("eu", "127.0.0.1:0")?;
     let (_daemon, public) = edge(origin.address())?;
-    for form in [&["--h1"][..], &["-m", "20"]] {
+    for form in [&["--h1"][..], &["-m", "4"]] {
         let url = format!("http://{public}/");
         let run = Command::new("h2load").args(["-n", "2000", "-c", "20"]).args(form).arg(&url).output();
         let run = run.context("h2load: `cargo xtask setup` installs it")?;
