@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tidegate_tests::edges::Edge;
+use tidegate_tests::origin;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::{Connection, get};
 use tidegate_tests::recorder::Origin;
@@ -143,5 +144,26 @@ fn an_adaptive_ceiling_lets_ordinary_load_through() -> Result<()> {
     let report = edge.proxy.report();
     assert_eq!(report.ceilings.len(), 1);
     assert!(report.ceilings[0].limit >= 8 && report.ceilings[0].used <= 1, "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn an_endpoint_that_keeps_failing_is_passed_over() -> Result<()> {
+    let good = Origin::start("eu", "127.0.0.1:0")?;
+    let say = |_: &origin::Recorded| origin::Answer { status: 503, fields: Vec::new(), body: Vec::new() };
+    let bad = origin::Origin::start(std::net::TcpListener::bind("127.0.0.1:0")?, say)?;
+    let edge = Edge::start(&format!(
+        "[host]\nregion = \"eu\"\nworkers = 1\n[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
+         [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{}\", \"{}\"]\n\
+         [[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nupstream = \"origin\"\n",
+        good.address(),
+        bad.url()
+    ))?;
+    let mut connection = Connection::open(EU, edge.address("public")?)?;
+    let mut failed = 0;
+    for _ in 0..100 {
+        failed += u32::from(ask(&mut connection)? == 503);
+    }
+    assert_eq!(failed, 5, "five failures in a row, then the other one has all");
     Ok(())
 }

@@ -27,6 +27,7 @@ use super::topology::{Endpoint, InFlight, Link};
 use super::tunnel;
 use crate::decide::adaptive::Outcome;
 use crate::decide::admission::Tick;
+use crate::decide::outlier::{self, Turn};
 use crate::decide::reason::Reason;
 use crate::decide::{retry::Budget, target};
 
@@ -234,7 +235,11 @@ impl Trip<'_> {
                 continue;
             };
             let reused = lease.reused;
-            match self.attempt(lease, in_flight, request).await {
+            let attempted = self.attempt(lease, in_flight, request).await;
+            if let Some(turn) = turn(&attempted, reused) {
+                endpoint.took_turn(turn, clock::now().0);
+            }
+            match attempted {
                 Ok(arrived) => return Ok(arrived),
                 Err(Attempt::Back) => tried |= u64::from(!reused) << at,
                 Err(Attempt::Lost(reason)) if request.is_some() && again > 0 && self.budget.spend() => {
@@ -356,6 +361,19 @@ impl Trip<'_> {
                 None => Err(Attempt::Lost(why(error.error()))),
             },
         }
+    }
+}
+
+/// What an attempt says of its endpoint. That a connection which had been idle was closed says nothing, nor what the client did.
+fn turn(attempted: &Result<Arrived, Attempt>, reused: bool) -> Option<Turn> {
+    match attempted {
+        Ok(arrived) => {
+            let response = &arrived.response;
+            Some(outlier::judge(response.status().as_u16(), response.headers().contains_key(headers::REASON)))
+        }
+        Err(Attempt::Lost(Reason::UpstreamTimeout)) => Some(Turn::Failed),
+        Err(Attempt::Lost(Reason::UpstreamReset)) if !reused => Some(Turn::Failed),
+        Err(_) => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Probing endpoints and edges, on a thread of its own so that load never looks like an outage. Never routes a request.
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,13 +15,14 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Dice;
+use super::clock::{self, Dice};
 use super::connect::{self, ConnectError, Need};
 use super::headers::FAILOVER;
 use super::tls::{self, Identities};
 use super::topology::{Endpoint, Probing, Topology};
 use crate::config::Config;
 use crate::decide::event::{Cause, Event, Failover, Health, HealthTarget, What};
+use crate::decide::hold::Hold;
 use crate::decide::policy::Policy;
 use crate::decide::region::RegionId;
 use crate::decide::route::{self, Live};
@@ -60,6 +61,8 @@ pub(crate) struct Prober {
     pub(crate) live: Arc<ArcSwap<Live>>,
     pub(crate) events: broadcast::Sender<Arc<Event>>,
     pub(crate) identities: Arc<Identities>,
+    /// How long automatic failovers have lasted.
+    pub(crate) holds: Arc<Mutex<Vec<Hold>>>,
 }
 
 /// Probes until stopped; begins anew whenever the layout changes. Blocks its thread.
@@ -172,6 +175,12 @@ impl Prober {
             if let Some(up) = watch.observe(result.is_ok()) {
                 endpoint.set_up(up);
                 self.changed(&endpoint, &whose, up, result.err());
+            } else if let HealthTarget::Edge(region) = whose
+                && endpoint.is_up()
+                && self.live.load().edges_up.get(region) == Some(&0)
+            {
+                // It was up before its region's failover may end.
+                self.follow(region);
             }
         }
     }
@@ -201,22 +210,35 @@ impl Prober {
         }
         self.tell(What::Health(Health { target: whose.clone(), url: endpoint.url.to_string(), up, why }));
         if let HealthTarget::Edge(region) = whose {
-            let policy = self.policy.load();
-            let before = route::automatic_failover(&policy, &self.live.load(), *region);
-            self.refresh();
-            let after = route::automatic_failover(&policy, &self.live.load(), *region);
-            if before != after {
-                let failover = Failover { region: *region, on: after, cause: Cause::Automatic, reason: None };
-                self.tell(What::Failover(failover));
-            }
+            self.follow(*region);
         }
     }
 
-    /// Counts the edges that are up.
+    /// Counts the edges, and tells where automatic failover began or ended with that.
+    fn follow(&self, region: RegionId) {
+        let policy = self.policy.load();
+        let before = route::automatic_failover(&policy, &self.live.load(), region);
+        self.refresh();
+        let after = route::automatic_failover(&policy, &self.live.load(), region);
+        if before != after {
+            self.tell(What::Failover(Failover { region, on: after, cause: Cause::Automatic, reason: None }));
+        }
+    }
+
+    /// Counts the edges that are up; none while a failover is held.
     fn refresh(&self) {
-        let (topology, live) = (self.topology.load(), self.live.load());
-        let up = |edges: &[Arc<Endpoint>]| edges.iter().filter(|edge| edge.is_up()).count();
-        let edges_up = topology.edges.map(|(_, edges)| u32::try_from(up(edges)).unwrap_or(u32::MAX));
+        let (config, topology, live) = (self.config.load(), self.topology.load(), self.live.load());
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.resize_with(topology.edges.iter().count(), Hold::default);
+        let now_ms = clock::now().0 / 1_000_000;
+        let edges_up = topology.edges.map(|(region, edges)| {
+            let up = edges.iter().filter(|edge| edge.is_up()).count();
+            let up = u32::try_from(up).unwrap_or(u32::MAX);
+            let interval = config.regions[region].health.interval.as_millis();
+            let interval_ms = u64::try_from(interval).unwrap_or(u64::MAX);
+            let hold = holds.get_mut(region.index()).filter(|_| !edges.is_empty());
+            hold.map_or(up, |hold| hold.counts(up, interval_ms, now_ms))
+        });
         let peer_failover = topology.edges.map(|(id, _)| live.peer_failover.get(id).is_some_and(|on| *on));
         self.live.store(Arc::new(Live { edges_up, peer_failover }));
     }

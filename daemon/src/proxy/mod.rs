@@ -208,6 +208,7 @@ impl Proxy {
             live: Arc::clone(&self.shared.live),
             events: self.shared.events.clone(),
             identities: Arc::clone(&self.shared.identities),
+            holds: Arc::default(),
         };
         let (changed, stop) = (self.changed.subscribe(), self.stop.clone());
         let thread = std::thread::Builder::new().name("proxy-health".to_owned());

@@ -1,12 +1,13 @@
 //! The upstreams' endpoints and the other regions' edges, with what all workers share of each. Never connects to any.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use http::Uri;
 
 use crate::config::Config;
 use crate::config::types::{Upstream, UpstreamHealth};
+use crate::decide::outlier::{self, Turn};
 use crate::decide::region::{RegionId, Regions};
 
 /// One address that requests are sent to.
@@ -24,6 +25,8 @@ pub(crate) struct Endpoint {
     pub(crate) link: Link,
     up: AtomicBool,
     ejected_until: AtomicU64,
+    /// Failures since the last answer.
+    failures: AtomicU32,
     in_flight: AtomicU64,
 }
 
@@ -55,6 +58,7 @@ impl Endpoint {
             },
             up: AtomicBool::new(true),
             ejected_until: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
             in_flight: AtomicU64::new(0),
         })
     }
@@ -77,6 +81,23 @@ impl Endpoint {
     /// Passed over until then, unless nothing else is left.
     pub(crate) fn eject_until(&self, until_ns: u64) {
         self.ejected_until.store(until_ns, Relaxed);
+    }
+
+    /// Takes a request's end into account: who fails too often in a row is passed over for a while.
+    pub(crate) fn took_turn(&self, turn: Turn, now_ns: u64) {
+        match turn {
+            // Most of the time nothing is written that other workers read.
+            Turn::Answered if self.failures.load(Relaxed) == 0 => {}
+            Turn::Answered => self.failures.store(0, Relaxed),
+            Turn::Failed => {
+                let in_a_row = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+                if let Some(time) = outlier::passed_over(in_a_row) {
+                    let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                    self.eject_until(now_ns.saturating_add(ns));
+                    tracing::warn!(endpoint = %self.url, in_a_row, "failed too often: passed over for {time:?}");
+                }
+            }
+        }
     }
 
     /// Requests in flight to it, from all workers.
