@@ -134,6 +134,26 @@ fn draining_finishes_what_has_begun() -> Result<()> {
 }
 
 #[test]
+fn a_client_that_still_sends_is_not_reset_under_its_last_answer() -> Result<()> {
+    let (_edge, _origin, address) = edge("", "")?;
+    let rows = [
+        ("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", 400),
+    ];
+    for (head, status) in rows {
+        let mut connection = Connection::open(EU, address)?;
+        connection.send(head)?;
+        assert_eq!(connection.receive(false)?.status, status);
+        // What is sent to a closed socket is answered with a reset, and the next write fails.
+        for _ in 0..4 {
+            connection.send("x".repeat(50_000))?;
+        }
+        assert!(connection.rest()?.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
 fn an_adaptive_ceiling_lets_ordinary_load_through() -> Result<()> {
     let (edge, _origin, address) =
         edge("", "[[ceiling]]\nname = \"everyone\"\nconcurrent_requests = \"adaptive\"")?;

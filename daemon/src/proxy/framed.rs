@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::amend;
+use super::linger::Linger;
 use super::meter::{Pace, Switched};
 use crate::decide::framing::{Fault, Framer, Frames, Passed};
 
@@ -29,6 +30,7 @@ pub(crate) struct Framed<S> {
     /// Came in behind a request for another protocol: nobody knows yet what it is.
     held: Vec<u8>,
     refused: Refused,
+    linger: Linger,
 }
 
 /// How far a refusal has come.
@@ -48,13 +50,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     /// HTTP/1 in.
     pub(crate) fn http1(inner: S, pace: Arc<Pace>, header_bytes: usize) -> Self {
         let framer = Framer::new(header_bytes);
-        Self { inner, pace, framer, frames: None, held: Vec::new(), refused: Refused::No }
+        Self {
+            inner,
+            pace,
+            framer,
+            frames: None,
+            held: Vec::new(),
+            refused: Refused::No,
+            linger: Linger::Open,
+        }
     }
 
     /// HTTP/2 in.
     pub(crate) fn http2(inner: S, pace: Arc<Pace>) -> Self {
         let (framer, frames) = (Framer::open(), Some(Box::default()));
-        Self { inner, pace, framer, frames, held: Vec::new(), refused: Refused::No }
+        Self { inner, pace, framer, frames, held: Vec::new(), refused: Refused::No, linger: Linger::Open }
     }
 
     /// HTTP/2: what the library would answer with another code than RFC 9113 asks for.
@@ -251,6 +261,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let this = &mut *self;
+        // In a tunnel each way ends by itself.
+        if this.frames.is_none() && this.framer.is_open() {
+            return Pin::new(&mut this.inner).poll_shutdown(cx);
+        }
+        this.linger.poll_shutdown(&mut this.inner, cx)
     }
 }

@@ -19,6 +19,7 @@ mod framed;
 mod headers;
 mod health;
 mod leaving;
+mod linger;
 mod listening;
 mod meter;
 mod pins;
