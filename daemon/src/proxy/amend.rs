@@ -7,8 +7,8 @@ use crate::decide::framing::Fault;
 
 /// The refusal that the client gets in place of `bytes`, if they are one of the parser's own: a status line of 4xx, no body, nothing else.
 ///
-/// It names the fault that was found, or what `so_far` finds in what is there of the head (its argument: the parser found it too large).
-pub(crate) fn amended(bytes: &[u8], pace: &Pace, so_far: impl FnOnce(bool) -> Fault) -> Option<Vec<u8>> {
+/// It names the fault that was found, else the parser's (a size, a count of fields), else what `so_far` finds in what is there of the head.
+pub(crate) fn amended(bytes: &[u8], pace: &Pace, so_far: impl FnOnce() -> Fault) -> Option<Vec<u8>> {
     let status = bytes.strip_prefix(b"HTTP/1.1 4")?.get(..2)?;
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
     let mut fields: Vec<&str> =
@@ -19,7 +19,11 @@ pub(crate) fn amended(bytes: &[u8], pace: &Pace, so_far: impl FnOnce(bool) -> Fa
         return None;
     }
     let date = head.split("\r\n").find(|line| line.starts_with("date:")).unwrap_or("date:");
-    let fault = pace.fault().unwrap_or_else(|| so_far(status == b"31" || status == b"14"));
+    let fault = pace.fault().unwrap_or_else(|| match status {
+        b"14" => Fault::TargetTooLong,
+        b"31" => Fault::HeadTooLarge,
+        _ => so_far(),
+    });
     Some(refusal(pace.refuse(fault), date))
 }
 
@@ -43,10 +47,8 @@ mod tests {
     fn only_the_parsers_refusals_are_amended() {
         let refusal = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
         let text = |pace: &Pace| {
-            String::from_utf8(
-                amended(refusal.as_bytes(), pace, |_| Fault::HeadTooLarge).expect("the parser's"),
-            )
-            .expect("text")
+            String::from_utf8(amended(refusal.as_bytes(), pace, || Fault::HeaderLine).expect("the parser's"))
+                .expect("text")
         };
         let by_itself = text(&Pace::of_defaults());
         assert!(
@@ -63,7 +65,7 @@ mod tests {
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\ndate: x\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ndate: x\r\n\r\n",
         ] {
-            assert!(amended(other.as_bytes(), &kept, |_| Fault::HeadTooLarge).is_none(), "{other}");
+            assert!(amended(other.as_bytes(), &kept, || Fault::HeaderLine).is_none(), "{other}");
         }
     }
 }

@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
             return Pin::new(&mut self.inner).poll_write(cx, &recoded);
         }
         if self.pace.is_between()
-            && let Some(amended) = amend::amended(buf, &self.pace, |large| self.framer.fault_so_far(large))
+            && let Some(amended) = amend::amended(buf, &self.pace, || self.framer.fault_so_far())
         {
             // A few hundred bytes, the last ones of this connection: whatever the kernel does not take at once is not worth waiting for.
             return Pin::new(&mut self.inner).poll_write(cx, &amended).map_ok(|_| buf.len());

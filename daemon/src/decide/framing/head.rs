@@ -50,6 +50,45 @@ pub(super) fn is_first_line(bytes: &[u8]) -> bool {
     memchr::memchr(b'\n', &bytes[begun..]).is_none()
 }
 
+/// What a parser gave up on in a request line of which only this much is there.
+pub(super) fn first_line_fault(bytes: &[u8]) -> Option<Fault> {
+    if !is_first_line(bytes) {
+        return None;
+    }
+    let begun = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let ended = bytes.ends_with(b"\r");
+    let line = bytes[begun..].strip_suffix(b"\r").unwrap_or(&bytes[begun..]);
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (words.next()?, words.next().unwrap_or_default(), words.next());
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let number = version.and_then(|word| word.strip_prefix(b"HTTP/")).unwrap_or_default();
+    Some(if method.is_empty() || !method.iter().all(is_token) {
+        Fault::RequestLine
+    } else if target.iter().any(|byte| !is_of_target(*byte)) {
+        Fault::Target
+    } else if words.next().is_none() && is_other_version(number, ended) {
+        Fault::Version
+    } else {
+        Fault::RequestLine
+    })
+}
+
+/// A version that is not spoken, or, where the line hasn't ended, its beginning.
+fn is_other_version(number: &[u8], ended: bool) -> bool {
+    let well_formed = match number {
+        [major] => major.is_ascii_digit(),
+        [major, b'.'] => !ended && major.is_ascii_digit(),
+        [major, b'.', minor] => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    };
+    let goes_on = |spoken: &[u8]| spoken == number || !ended && spoken.starts_with(number);
+    well_formed && !goes_on(b"1.0") && !goes_on(b"1.1")
+}
+
+fn is_of_target(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'"' | b'$'..=b'~')
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Version {
     Old,
@@ -71,7 +110,7 @@ fn request_line(line: &[u8]) -> Result<Version, Fault> {
     if target.is_empty() || target.contains(&b' ') {
         return Err(Fault::RequestLine);
     }
-    if target.iter().any(|byte| !matches!(byte, b'!'..=b'"' | b'$'..=b'~')) {
+    if target.iter().any(|byte| !is_of_target(*byte)) {
         return Err(Fault::Target);
     }
     if &line[..first] == b"CONNECT" {

@@ -93,13 +93,11 @@ impl Framer {
         }
     }
 
-    /// What is wrong with the head that has begun, as far as it is there: for a parser that gave up on it, perhaps for its size.
+    /// What is wrong with the head that has begun, as far as it is there: for a parser that gave up on it.
     #[must_use]
-    pub fn fault_so_far(&self, is_too_large: bool) -> Fault {
-        match is_too_large {
-            true if self.partial.is_empty() => return Fault::HeadTooLarge,
-            true => return too_large(&self.partial),
-            false => {}
+    pub fn fault_so_far(&self) -> Fault {
+        if let Some(fault) = head::first_line_fault(&self.partial) {
+            return fault;
         }
         head::judge(&[&self.partial, &b"\r\n"[..]].concat()).err().unwrap_or(Fault::HeaderLine)
     }

@@ -146,3 +146,24 @@ fn behind_an_upgrade_nothing_is_taken_for_http_before_its_answer() {
     assert_eq!(passed(&format!("{body}c")), Passed::Until(body.len()));
     assert_eq!(passed("GET / HTTP/1.0\r\nUpgrade: x\r\n\r\nGET / HTTP/1.0\r\n\r\n"), Passed::All);
 }
+
+#[test]
+fn a_request_line_in_pieces_has_the_fault_that_the_whole_has() {
+    for (begun, fault) in [
+        ("GET:", Fault::RequestLine),
+        ("GET: / HTTP/1", Fault::RequestLine),
+        ("GET / HTTP/9", Fault::Version),
+        ("\r\nGET / HTTP/9.", Fault::Version),
+        ("GET / HTTP/9.9\r", Fault::Version),
+        ("GET / HTTP/1\r", Fault::Version),
+        ("GET / HTTP/1.\r", Fault::RequestLine),
+        ("GET / HTTP/1.1.", Fault::RequestLine),
+        ("GET /\0 HTTP/1", Fault::Target),
+        ("GET  / HTTP/1", Fault::RequestLine),
+        ("GET / HTTX", Fault::RequestLine),
+    ] {
+        let mut framer = Framer::new(1_000);
+        assert_eq!(framer.pass(begun.as_bytes()), Passed::All, "{begun:?}");
+        assert_eq!(framer.fault_so_far(), fault, "{begun:?}");
+    }
+}
