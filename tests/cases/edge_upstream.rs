@@ -19,9 +19,9 @@ const BOUND: Duration = Duration::from_secs(20);
 /// A client of the region that is called `us`.
 const US: &str = "127.2.0.1";
 
-/// An address that is free at this moment.
-fn free() -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+/// An address that is free, and stays so: nobody else in these tests uses `host`, a loopback address.
+fn free(host: &str) -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind((host, 0))?.local_addr()?)
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn an_endpoint_over_tls_is_spoken_to_only_if_its_certificate_is_good() -> Result
         );
         let wrapper = folder.write("tidegate", &script)?;
         std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
-        let listen = free()?;
+        let listen = free("127.3.0.1")?;
         let mut edge = Daemon::prepare_from(
             wrapper,
             None,
@@ -79,16 +79,16 @@ fn region(own: &str, origin: SocketAddr, us_edge: SocketAddr) -> String {
     format!(
         "[host]\nregion = {own:?}\nworkers = 1\n[[region]]\nname = \"eu\"\n[[region]]\nname = \"us\"\nedges = [\"http://{us_edge}\"]\n\
          [geo]\ndefault_region = \"eu\"\n[[geo.record]]\nregion = \"us\"\nprefixes = [\"127.2.0.0/16\"]\n[xdp]\ninterfaces = []\n\
-         [[ceiling]]\nname = \"from-us\"\nhome = \"us\"\nrequests_per_second = {}\nburst = \"200ms\"\n\
+         [[ceiling]]\nname = \"from-us\"\nhome = \"us\"\nrequests_per_second = {}\nburst = \"2s\"\n\
          [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\n\
          [[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nupstream = \"origin\"\n\
          [[listener]]\nname = \"peer\"\naddress = {peer:?}\nkind = \"peer\"\ntrusted_peers = [\"127.0.0.1/32\"]\nupstream = \"origin\"\n",
-        if own == "us" { 500 } else { 1_000_000 }
+        if own == "us" { 20 } else { 1_000_000 }
     )
 }
 
-/// Asks until told to stop; how many were answered with 200, and the reasons of the others.
-fn flood(to: SocketAddr, stop: &AtomicBool) -> Result<(usize, Vec<String>)> {
+/// Asks until told to stop; how many were answered with 200, and the reasons of the others, which are said in `refused` at once.
+fn flood(to: SocketAddr, stop: &AtomicBool, refused: &AtomicBool) -> Result<(usize, Vec<String>)> {
     let mut connection = Connection::open(US, to)?;
     let (mut served, mut reasons) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
@@ -96,7 +96,10 @@ fn flood(to: SocketAddr, stop: &AtomicBool) -> Result<(usize, Vec<String>)> {
         let answer = connection.receive(false)?;
         match answer.status {
             200 => served += 1,
-            _ => reasons.push(answer.header("tidegate-reason").unwrap_or_default().to_owned()),
+            _ => {
+                refused.store(true, Ordering::Relaxed);
+                reasons.push(answer.header("tidegate-reason").unwrap_or_default().to_owned());
+            }
         }
     }
     Ok((served, reasons))
@@ -105,23 +108,24 @@ fn flood(to: SocketAddr, stop: &AtomicBool) -> Result<(usize, Vec<String>)> {
 #[test]
 fn foreign_traffic_does_not_starve_home_users() -> Result<()> {
     let origin = Origin::start("us", "127.0.0.1:0")?;
-    let us_edge = free()?;
+    let us_edge = free("127.3.0.2")?;
     let us = Edge::start(&region("us", origin.address(), us_edge))?;
     let eu = Edge::start(&region("eu", origin.address(), us_edge))?;
     let (near, far) = (us.address("public")?, eu.address("public")?);
     wait_until("the isthmus", BOUND, || {
         raw::get(US, far, "/", &[]).is_ok_and(|answer| answer.status == 200)
     })?;
-    let stop = AtomicBool::new(false);
+    let (stop, refused) = (AtomicBool::new(false), AtomicBool::new(false));
     let (home, foreign) = std::thread::scope(|scope| {
-        let floods = [0, 1].map(|_| scope.spawn(|| flood(far, &stop)));
+        let floods = [0, 1].map(|_| scope.spawn(|| flood(far, &stop, &refused)));
         let mut connection = Connection::open(US, near)?;
         let mut home = Vec::new();
-        for _ in 0..200 {
+        // A slow machine takes longer until foreign traffic asks for more than there is.
+        while home.len() < 12 || (!refused.load(Ordering::Relaxed) && home.len() < 240) {
             connection.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")?;
             home.push(connection.receive(false)?.status);
             // tidy: sleep because home users ask at a fifth of the ceiling.
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(250));
         }
         stop.store(true, Ordering::Relaxed);
         let foreign = floods.map(|flood| flood.join().map_err(|_| anyhow::anyhow!("a flood ended early"))?);
@@ -133,8 +137,8 @@ fn foreign_traffic_does_not_starve_home_users() -> Result<()> {
             reasons.extend(one.1);
             (served + one.0, reasons)
         });
-    println!("home 200 of 200; foreign {served} served, {} refused", reasons.len());
-    assert!(served > 100, "foreign traffic gets what home users leave: {served}");
+    println!("home {} of {}; foreign {served} served, {} refused", home.len(), home.len(), reasons.len());
+    assert!(served > 15, "foreign traffic gets what home users leave: {served}");
     assert!(reasons.iter().any(|reason| reason == "foreign_share"), "{:?}", reasons.first());
     Ok(())
 }
