@@ -116,5 +116,5 @@ fn deny() -> Result<Outcome> {
 
 fn demo() -> Result<Outcome> {
     let (passed, failed) = crate::demo::play(&crate::demo::Options::default())?;
-    Ok(Outcome { passed, failed, skips: Vec::new() })
+    Ok(Outcome { passed, failed, skips: Vec::new(), unsteady: Vec::new() })
 }

@@ -14,17 +14,19 @@ pub(crate) struct Outcome {
     pub(crate) failed: u64,
     /// Why it, or a part of it, did not run.
     pub(crate) skips: Vec<String>,
+    /// Tests that passed on their second try only.
+    pub(crate) unsteady: Vec<String>,
 }
 
 impl Outcome {
     /// One check that passed.
     pub(crate) fn passed() -> Self {
-        Self { passed: 1, failed: 0, skips: Vec::new() }
+        Self { passed: 1, failed: 0, skips: Vec::new(), unsteady: Vec::new() }
     }
 
     /// Nothing ran.
     pub(crate) fn skipped(why: &str) -> Self {
-        Self { passed: 0, failed: 0, skips: vec![why.to_owned()] }
+        Self { passed: 0, failed: 0, skips: vec![why.to_owned()], unsteady: Vec::new() }
     }
 }
 
@@ -49,13 +51,15 @@ pub(crate) struct Stages {
     passed: u64,
     failed: u64,
     skipped: u64,
+    unsteady: Vec<String>,
 }
 
 impl Stages {
     /// `only` names the stages that run (empty: all); `strict` makes each skip a failure.
     pub(crate) fn new(only: &[String], strict: bool) -> Self {
         let started = Instant::now();
-        Self { only: only.to_vec(), strict, started, lines: Vec::new(), passed: 0, failed: 0, skipped: 0 }
+        let (lines, unsteady) = (Vec::new(), Vec::new());
+        Self { only: only.to_vec(), strict, started, lines, passed: 0, failed: 0, skipped: 0, unsteady }
     }
 
     /// Announces, runs and times one stage.
@@ -67,7 +71,7 @@ impl Stages {
         let started = Instant::now();
         let done = work().unwrap_or_else(|error| {
             eprintln!("{error:#}");
-            Outcome { passed: 0, failed: 1, skips: Vec::new() }
+            Outcome { passed: 0, failed: 1, skips: Vec::new(), unsteady: Vec::new() }
         });
         self.book(name, &done, started.elapsed());
     }
@@ -76,6 +80,7 @@ impl Stages {
         for why in &done.skips {
             eprintln!("  skipped: {why}{}", if self.strict { " (a failure here)" } else { "" });
         }
+        self.unsteady.extend(done.unsteady.iter().cloned());
         let skips = done.skips.len() as u64;
         let failed = done.failed + if self.strict { skips } else { 0 };
         self.passed += done.passed;
@@ -96,6 +101,9 @@ impl Stages {
         self.lines.iter().for_each(|line| eprintln!("{line}"));
         eprintln!("total          {:.0} s\n", self.started.elapsed().as_secs_f64());
         let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
+        for name in &self.unsteady {
+            println!("unsteady: {name} failed beside others and passed alone");
+        }
         println!("{} passed, {} failed{skipped}", self.passed, self.failed);
         self.failed == 0
     }

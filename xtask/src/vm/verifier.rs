@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<Outcome> {
     setup::ensure(&[For::Build, For::Machine])?;
     let object = build::kernel()?;
     let probe = probe()?;
-    let mut outcome = Outcome { passed: 0, failed: 0, skips: Vec::new() };
+    let mut outcome = Outcome { passed: 0, failed: 0, skips: Vec::new(), unsteady: Vec::new() };
     count(&mut outcome, "this machine", here(&probe, &object));
     for (series, pattern) in KERNELS {
         count(&mut outcome, series, elsewhere(series, pattern, &probe, &object));
