@@ -10,6 +10,7 @@ use tidegate_tests::chance::Chance;
 use tidegate_tests::daemon::{self, Daemon};
 use tidegate_tests::lab::{CLIENT, FAR, HOST, Lab, OTHER};
 use tidegate_tests::netns;
+use tidegate_tests::process::wait_until;
 use tidegate_tests::traffic::{Stream, Tally};
 
 const KILLS: u32 = 100;
@@ -134,6 +135,38 @@ fn never_less(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> 
     for (reason, packets) in before {
         let now = after.get(reason).copied().unwrap_or(0);
         ensure!(now >= *packets, "counter {reason} went back from {packets} to {now}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_program_leaves_debug_lines_for_who_asks_for_them() -> Result<()> {
+    if let Some(reason) = unavailable() {
+        eprintln!("skipped: the_program_leaves_debug_lines_for_who_asks_for_them: {reason}");
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let inbox = lab.listen()?;
+    let target = SocketAddr::new(HOST.into(), inbox.local_addr()?.port());
+    for (level, lines) in [("info,tidegate::nic=debug", true), ("info", false)] {
+        let log = format!("{}[log]\nlevel = {level:?}\n", configuration(target.port()));
+        let daemon = Daemon::start(Some(&lab.host), "eu", &log)?;
+        let denied = lab.sender(FAR)?;
+        wait_until("a packet is denied", Duration::from_secs(30), || {
+            denied.send_to(b"x", target).is_ok()
+                && counters(&daemon).is_ok_and(|now| now.get("denied").is_some_and(|denied| *denied > 0))
+        })?;
+        if lines {
+            daemon.wait_log(
+                &format!("IPv4 {FAR} port {} protocol 17, 43 bytes: reason denied", target.port()),
+                Duration::from_secs(30),
+            )?;
+        } else {
+            ensure!(
+                !std::fs::read_to_string(daemon.log())?.contains("protocol 17"),
+                "nobody asked for lines"
+            );
+        }
     }
     Ok(())
 }

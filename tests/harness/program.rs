@@ -43,6 +43,8 @@ impl Program {
         for (name, pages) in plan.tables() {
             loader.map_max_entries(name, u32::try_from(pages.len())?);
         }
+        // As the daemon loads it when nobody asked for debug lines.
+        loader.override_global("AYA_LOG_LEVEL", &0_u8, true);
         let mut ebpf = loader.load(object)?;
         for (name, pages) in plan.tables() {
             let mut table = array::<PAGE_BYTES>(&mut ebpf, name)?;

@@ -10,33 +10,40 @@ use tidegate_tests::program::{Program, object};
 
 /// Last lines of the verifier's log that are shown.
 const LAST_LINES: usize = 120;
+/// aya-log's level for debug lines; 0 is none.
+const DEBUG: u8 = 4;
 
 /// Prints one line for each program with the instructions that the verifier processed, and one about the packets.
 pub(crate) fn run() -> Result<()> {
     let object = object().context("no kernel program: run `cargo xtask build`")?;
     let object = std::fs::read(&object).with_context(|| format!("reading {}", object.display()))?;
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    judge(&kernel, &object)?;
+    judge(&kernel, &object, 0, "")?;
+    judge(&kernel, &object, DEBUG, " with debug lines")?;
     packets(&kernel, &object)
 }
 
-fn judge(kernel: &str, object: &[u8]) -> Result<()> {
-    let mut ebpf = loaded(object, VerifierLogLevel::STATS)?;
+fn judge(kernel: &str, object: &[u8], lines: u8, how: &str) -> Result<()> {
+    let mut ebpf = loaded(object, lines, VerifierLogLevel::STATS)?;
     for name in [PROGRAM, EXPLAIN, BARE] {
         let program = xdp(&mut ebpf, name)?;
         if program.load().is_err() {
-            anyhow::bail!("Linux {kernel} refuses {name}:\n{}", last_words(object, name)?);
+            anyhow::bail!("Linux {kernel} refuses {name}:\n{}", last_words(object, lines, name)?);
         }
         let info = program.info()?;
         let processed = info.verified_instruction_count().map_or("unknown".into(), |count| count.to_string());
         let translated = info.size_translated().unwrap_or(0) / 8;
-        println!("verify: Linux {kernel}: {name}: {processed} instructions processed, {translated} long");
+        println!(
+            "verify: Linux {kernel}: {name}{how}: {processed} instructions processed, {translated} long"
+        );
     }
     Ok(())
 }
 
-fn loaded(object: &[u8], level: VerifierLogLevel) -> Result<Ebpf> {
-    Ok(EbpfLoader::new().verifier_log_level(level).load(object)?)
+fn loaded(object: &[u8], lines: u8, level: VerifierLogLevel) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global("AYA_LOG_LEVEL", &lines, true);
+    Ok(loader.verifier_log_level(level).load(object)?)
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
@@ -44,8 +51,8 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 }
 
 /// The end of the verifier's whole log, by a second try.
-fn last_words(object: &[u8], name: &str) -> Result<String> {
-    let mut ebpf = loaded(object, VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)?;
+fn last_words(object: &[u8], lines: u8, name: &str) -> Result<String> {
+    let mut ebpf = loaded(object, lines, VerifierLogLevel::DEBUG | VerifierLogLevel::STATS)?;
     let Err(why) = xdp(&mut ebpf, name)?.load() else { return Ok("(and took it the second time)".into()) };
     let why = format!("{:#}", anyhow::Error::new(why));
     let lines: Vec<_> = why.lines().collect();

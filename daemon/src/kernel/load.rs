@@ -5,10 +5,12 @@ use std::io;
 use aya::maps::Array;
 use aya::programs::{ProgramError, ProgramInfo, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use tidegate_common::abi::{PAGE_BYTES, Page};
 use tidegate_common::names::{EXPLAIN, PROGRAM, SHARED_MAPS};
 use tidegate_common::verdict::Outcome;
 
+use super::lines::Lines;
 use super::pins::Pins;
 use super::{ApplyError, ExplainError, LoadError};
 use crate::decide::nic::NicPlan;
@@ -16,10 +18,15 @@ use crate::decide::nic::NicPlan;
 /// Shortest frame that the kernel runs a program on: an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
+/// The ring of debug lines, and its size where nobody wants any: a page.
+const LINES: &str = "AYA_LOGS";
+const NO_LINES_BYTES: u32 = 4096;
+
 /// A loaded program with its tables; the kernel frees them when nothing uses them any more.
-#[derive(Debug)]
 pub(crate) struct Loaded {
     ebpf: Ebpf,
+    /// The program's debug lines, if they were asked for.
+    lines: Option<EbpfLogger<Lines>>,
 }
 
 /// Loads `object` for `plan`. Shared maps that are missing are made and pinned.
@@ -35,6 +42,11 @@ pub(crate) fn load(object: &[u8], plan: &NicPlan, pins: &Pins) -> Result<Loaded,
     for (name, pages) in &tables {
         loader.map_max_entries(name, u32::try_from(pages.len().max(1)).unwrap_or(u32::MAX));
     }
+    let level = if Lines::are_wanted() { aya_log::Level::Debug as u8 } else { 0 };
+    loader.override_global(aya_log::LEVEL, &level, true);
+    if level == 0 {
+        loader.map_max_entries(LINES, NO_LINES_BYTES);
+    }
     let mut ebpf = loader.load(object).map_err(LoadError::Object)?;
     for (name, pages) in &tables {
         fill(&mut ebpf, name, pages)?;
@@ -43,7 +55,12 @@ pub(crate) fn load(object: &[u8], plan: &NicPlan, pins: &Pins) -> Result<Loaded,
         let program = xdp(&mut ebpf, name).ok_or(LoadError::Lacks(name))?;
         program.load().map_err(|why| LoadError::Program { name, why: last_words(&why.to_string()) })?;
     }
-    Ok(Loaded { ebpf })
+    let lines = (level != 0).then(|| EbpfLogger::init_with_logger(&mut ebpf, Lines::default()));
+    let lines = lines.transpose().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no debug lines from the NIC program");
+        None
+    });
+    Ok(Loaded { ebpf, lines })
 }
 
 /// A verifier's log may have megabytes; its end says what is wrong.
@@ -70,6 +87,11 @@ fn fill(ebpf: &mut Ebpf, name: &'static str, pages: &[Page]) -> Result<(), LoadE
 }
 
 impl Loaded {
+    /// The reader of the program's debug lines, once.
+    pub(crate) fn take_lines(&mut self) -> Option<EbpfLogger<Lines>> {
+        self.lines.take()
+    }
+
     /// The program for interfaces.
     pub(crate) fn program(&mut self) -> Result<&mut Xdp, LoadError> {
         xdp(&mut self.ebpf, PROGRAM).ok_or(LoadError::Lacks(PROGRAM))

@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod homes;
 mod lease;
+mod lines;
 mod load;
 mod maps;
 mod netlink;

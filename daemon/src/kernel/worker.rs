@@ -16,6 +16,7 @@ use super::detach::{Detached, clear_maps};
 use super::events::Reader;
 use super::homes::Homes;
 use super::lease::{Heartbeat, monotonic_ns};
+use super::lines::Listener;
 use super::load::{self, Loaded};
 use super::maps::{ControlMap, SharedMapError, SharedMaps};
 use super::netlink::{self, Interface};
@@ -64,6 +65,7 @@ pub(crate) struct Worker {
     pub(crate) adopted: bool,
     pub(crate) shared: Option<Shared>,
     pub(crate) loaded: Option<Loaded>,
+    lines: Option<Listener>,
     pub(crate) wish: Option<NicWish>,
     pub(crate) states: BTreeMap<String, AttachState>,
     pub(crate) last_apply: Option<ApplyTimes>,
@@ -90,6 +92,7 @@ impl Worker {
             adopted: adoption == Adoption::Adopt,
             shared: None,
             loaded: None,
+            lines: None,
             wish: None,
             states: BTreeMap::new(),
             last_apply: None,
@@ -216,6 +219,7 @@ impl Worker {
         }
         load::pin_program(&mut loaded, &self.pins)?;
         self.leave_unwanted(&wish)?;
+        self.lines = loaded.take_lines().map(Listener::start).transpose().map_err(ApplyError::Thread)?;
         self.loaded = Some(loaded);
         self.wish = Some(wish);
         Ok(failures)

@@ -1,8 +1,10 @@
 //! Samples of shed frames into the ring: at most one for each clock tick and CPU, with how many were left out.
-//! Never waits: a full ring drops the sample.
+//! Never waits: a full ring drops the sample. With the debug level, which the loader sets on request, a sample leaves a line as well;
+//! without it the verifier takes the lines out of the program.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::debug;
 use tidegate_common::abi::{Sample, Tick};
 use tidegate_common::verdict::Outcome;
 use tidegate_xdp::frame::Frame;
@@ -37,13 +39,15 @@ extern "C" fn tidegate_sample(ctx: *mut xdp_md, outcome: u32) -> u32 {
     // SAFETY: a value of a per-CPU map that only this CPU uses.
     let tick = unsafe { &mut *tick };
     tick.last_event_ns = tick.coarse_ns;
-    let sent = send(&Packet::of(&XdpContext::new(ctx)), outcome, tick);
+    let ctx = XdpContext::new(ctx);
+    let sent = send(&ctx, outcome, tick);
     tick.suppressed = if sent { 0 } else { tick.suppressed + 1 };
     u32::from(sent)
 }
 
 #[inline(always)]
-fn send(packet: &Packet, outcome: u32, tick: &Tick) -> bool {
+fn send(ctx: &XdpContext, outcome: u32, tick: &Tick) -> bool {
+    let packet = &Packet::of(ctx);
     let mut flow = Flow::NONE;
     if parse(packet, &mut flow).is_err() {
         return false;
@@ -65,7 +69,42 @@ fn send(packet: &Packet, outcome: u32, tick: &Tick) -> bool {
         reserved: [0; 6],
     });
     entry.submit(0);
+    say(ctx, &flow, packet.bytes() as u32, outcome);
     true
+}
+
+/// A line for whoever asked for them. The daemon puts words in the place of reasons.
+#[inline(always)]
+fn say(ctx: &XdpContext, flow: &Flow, bytes: u32, outcome: u32) {
+    let [reason, home, reset, _] = outcome.to_le_bytes();
+    let (port, protocol) = (flow.port, flow.protocol);
+    let [high, low] = flow.source;
+    if flow.version == 4 {
+        debug!(
+            ctx,
+            "IPv4 {:i} port {} protocol {}, {} bytes: reason {} home {} reset {}",
+            low as u32,
+            port,
+            protocol,
+            bytes,
+            reason,
+            home,
+            reset & 1
+        );
+    } else {
+        debug!(
+            ctx,
+            "IPv6 {:x} {:x} port {} protocol {}, {} bytes: reason {} home {} reset {}",
+            high,
+            low,
+            port,
+            protocol,
+            bytes,
+            reason,
+            home,
+            reset & 1
+        );
+    }
 }
 
 /// IPv4 as `::ffff:a.b.c.d`, whose bytes are a valid IPv6 address.

@@ -17,8 +17,8 @@ use crate::{build, paths, progress, sh};
 const PATIENCE: &str = "300";
 /// What the probe's lines begin with.
 const SAID: &str = "verify: ";
-/// Lines of a kernel that took the program: three programs, and the packets they were tried with.
-const LINES: usize = 4;
+/// Lines of a kernel that took the program: three programs without and with debug lines, and the packets they were tried with.
+const LINES: usize = 7;
 const OBJECT: &str = "tidegate-xdp.o";
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn a_kernel_that_says_less_has_refused() {
-        let whole = "boot\r\nverify: a\r\nverify: b\r\nverify: c\r\nverify: d\r\n";
-        assert_eq!(judged(whole).unwrap_or_default(), ["a", "b", "c", "d"]);
+        let whole = "boot\r\nverify: a\r\nverify: b\r\nverify: c\r\nverify: d\r\nverify: e\r\nverify: f\r\nverify: g\r\n";
+        assert_eq!(judged(whole).unwrap_or_default(), ["a", "b", "c", "d", "e", "f", "g"]);
         assert!(judged("verify: a\nError: Linux 6.1 refuses tidegate").is_err());
         assert!(judged("").is_err());
     }
