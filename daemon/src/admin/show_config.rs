@@ -20,6 +20,7 @@ pub(super) fn config(view: &View) -> Value {
         "last_reload": status.config.last_reload,
         "overrides": status.overrides,
         "pending": status.pending,
+        "document": config.document,
         "host": {
             "region": status.region,
             "instance": config.host.instance,

@@ -3,11 +3,15 @@
 use super::fault::{At, Faults, Wrong};
 use super::key::{Key, Presence};
 use super::node::{Node, Table, Value, describe, join, parse_value, quote};
+use super::record::Record;
 use crate::decide::nearest::nearest;
 
 /// A table being read.
 pub(super) struct Cursor<'a> {
     pub(super) faults: &'a Faults,
+    record: &'a Record,
+    /// Where the table is in the record.
+    pointer: String,
     /// Path of the table, for messages.
     pub(super) path: String,
     /// Where the table begins.
@@ -18,16 +22,26 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Begins to read a table; keys that it does not know become faults at once.
-    pub(super) fn new(
+    pub(super) fn top(
         faults: &'a Faults,
-        path: String,
-        at: At,
+        record: &'a Record,
         table: &'a Table,
         keys: &'static [Key],
     ) -> Self {
-        let cursor = Self { faults, path, at, table, keys };
-        cursor.unknown_keys();
-        cursor
+        let at = At { file: 0, offset: 0 };
+        Self { faults, record, pointer: String::new(), path: String::new(), at, table, keys }.begun()
+    }
+
+    /// A table below this one, in the place `below` of the record.
+    fn below(&self, below: &str, path: String, at: At, table: &'a Table, keys: &'static [Key]) -> Self {
+        let pointer = format!("{}/{below}", self.pointer);
+        Self { faults: self.faults, record: self.record, pointer, path, at, table, keys }.begun()
+    }
+
+    fn begun(self) -> Self {
+        self.record.note(&self.pointer, self.table, self.keys);
+        self.unknown_keys();
+        self
     }
 
     fn unknown_keys(&self) {
@@ -100,9 +114,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn table(&self, name: &str, keys: &'static [Key]) -> Option<Cursor<'a>> {
         let node = self.raw(name)?;
         match &node.value {
-            Value::Table(table) => {
-                Some(Cursor::new(self.faults, join(&self.path, name), node.at, table, keys))
-            }
+            Value::Table(table) => Some(self.below(name, join(&self.path, name), node.at, table, keys)),
             _ => {
                 self.wrong(name, node.at, Wrong::only(format!("{} is not a table", describe(node))));
                 None
@@ -116,7 +128,7 @@ impl<'a> Cursor<'a> {
         if self.has(name) {
             return self.table(name, keys);
         }
-        Some(Cursor::new(self.faults, join(&self.path, name), self.at, &EMPTY, keys))
+        Some(self.below(name, join(&self.path, name), self.at, &EMPTY, keys))
     }
 
     /// An array of tables; empty where it is absent. Each is called by its `name`, else by its number.
@@ -154,7 +166,7 @@ impl<'a> Cursor<'a> {
             _ => (index + 1).to_string(),
         };
         let path = join(&self.path, &format!("{name}[{label}]"));
-        Some(Cursor::new(self.faults, path, item.at, table, keys))
+        Some(self.below(&format!("{name}/{index}"), path, item.at, table, keys))
     }
 
     /// Notes a fault of a key at its place.

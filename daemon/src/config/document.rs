@@ -2,10 +2,11 @@
 
 use super::claims::Claims;
 use super::cursor::Cursor;
-use super::fault::{At, Faults, Source, Wrong};
+use super::fault::{Faults, Source, Wrong};
 use super::key::{self, Key};
 use super::node::{Node, Table, Value};
 use super::read::{self, Context};
+use super::record::Record;
 use super::types::{Config, Listener, ListenerKind, Misroute, MisrouteMode, Region, WhenUnreachable};
 use crate::decide::region::{MAX_REGIONS, RegionId, Regions};
 
@@ -36,7 +37,8 @@ pub(super) const KEYS: &[Key] = &[
 
 /// Reads the merged document. `None` where a fault left something out.
 pub(super) fn read(root: &Table, sources: &[Source], faults: &Faults) -> Option<Config> {
-    let top = Cursor::new(faults, String::new(), At { file: 0, offset: 0 }, root, KEYS);
+    let record = Record::default();
+    let top = Cursor::top(faults, &record, root, KEYS);
     if !top.has("region") {
         top.missing("region", "");
     }
@@ -82,6 +84,7 @@ pub(super) fn read(root: &Table, sources: &[Source], faults: &Faults) -> Option<
         warn_proxy_protocol(&listener_tables, listeners);
     }
     Some(Config {
+        document: record.finish(),
         host: host?,
         regions: Regions::new(regions?)?,
         geo: geo?,

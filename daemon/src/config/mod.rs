@@ -13,6 +13,7 @@ pub mod key;
 mod load;
 mod node;
 mod read;
+mod record;
 pub mod reference;
 mod scalar;
 pub mod types;

@@ -95,9 +95,9 @@ name = \"origin\"
 endpoints = [\"http://127.0.0.1:8081\"]
 ```
 
-`tidegate reload` (or SIGHUP) puts a changed file into force as a whole, or changes nothing. The list of regions and their order,
-`[host]`'s region, instance and state_dir, and a listener's upstream can't change by a reload, which then is refused and says so;
-`[[listener]]`, `[identity]`, `[relay]`, `[log]`, `workers` and `[admin]`'s addresses are taken in by a restart, and the reload's answer names them.
+`tidegate reload` (or SIGHUP) puts a changed file into force as a whole, or changes nothing: where the list of regions or their order, `[host]`,
+`[identity]`, `[relay]`, `[log]` or `[admin]`'s addresses differ, it is refused, names them, and a restart takes them in.
+`GET /v1/config` on the admin socket shows what is in force, key by key, with defaults filled in.
 
 This page is made from the reader's own descriptions; a test fails when it differs.
 ";

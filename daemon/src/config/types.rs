@@ -10,6 +10,10 @@ use ipnet::IpNet;
 
 use crate::decide::region::{RegionId, Regions};
 
+mod operators;
+
+pub use operators::{AccessLog, Admin, Log, LogFormat};
+
 /// Everything the configuration file says, after every fault was ruled out.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -41,6 +45,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`
     pub log: Log,
+    /// All of it as it was read, defaults filled in, `null` where something is off, without credentials of URLs.
+    pub document: serde_json::Value,
 }
 
 /// `[host]`
@@ -553,48 +559,4 @@ pub enum WhenUnknown {
     Flush,
     /// Count only.
     Count,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Unix socket.
-    pub socket: PathBuf,
-    /// Who besides root may change things.
-    pub write_group: Option<String>,
-    /// Prometheus scrape address.
-    pub metrics: Option<SocketAddr>,
-}
-
-/// `[log]`
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// A level or a tracing filter.
-    pub level: String,
-    /// Shape of the lines.
-    pub format: LogFormat,
-    /// Which requests are logged.
-    pub access: AccessLog,
-}
-
-/// `format`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// journald under systemd, text on a terminal, else JSON.
-    Auto,
-    /// Text.
-    Text,
-    /// JSON.
-    Json,
-}
-
-/// `access`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// None.
-    Off,
-    /// A bounded sample.
-    Sampled,
-    /// Every response.
-    All,
 }
