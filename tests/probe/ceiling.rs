@@ -9,20 +9,23 @@ use tidegate::config::types::Over;
 use tidegate::decide::nic::{LimitRow, Limits, NicPlan};
 use tidegate::decide::region::RegionId;
 use tidegate::decide::sources::{SourceRules, SourceTables};
+use tidegate_common::ceiling::Measure;
 use tidegate_common::names::PROGRAM;
 use tidegate_common::verdict::Reason;
-use tidegate_tests::packets::build::{ACK, Frame};
+use tidegate_tests::packets::build::{ACK, Frame, SYN};
 use tidegate_tests::program::{Program, object};
 
 use crate::shuffle::Shuffle;
 
-/// Packets per second, one for each home.
+/// Packets per second, one for each home; connections or the bits of as many packets where these are limited.
 const CEILINGS: [u64; 6] = [10, 100, 1_000, 10_000, 100_000, 1_000_000];
-/// Where traffic comes from: name, and what each CPU offers.
-const PATTERNS: [(&str, [Offer; 2]); 3] = [
-    ("1 CPU", [Offer::Flood, Offer::Nothing]),
-    ("2 CPUs, even", [Offer::Flood, Offer::Flood]),
-    ("2 CPUs, one hot", [Offer::Flood, Offer::Trickle]),
+/// Where traffic comes from: name, what is limited, and what each CPU offers.
+const PATTERNS: [(&str, Measure, [Offer; 2]); 5] = [
+    ("1 CPU", Measure::Packets, [Offer::Flood, Offer::Nothing]),
+    ("2 CPUs, even", Measure::Packets, [Offer::Flood, Offer::Flood]),
+    ("2 CPUs, one hot", Measure::Packets, [Offer::Flood, Offer::Trickle]),
+    ("connections, 2 CPUs, even", Measure::Connections, [Offer::Flood, Offer::Flood]),
+    ("bits, 2 CPUs, even", Measure::Bytes, [Offer::Flood, Offer::Flood]),
 ];
 
 /// What one CPU offers.
@@ -47,11 +50,11 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let seconds = if quick { 3 } else { 10 };
     let object = object().context("no kernel program: run `cargo xtask build`")?;
     let object = std::fs::read(&object).with_context(|| format!("reading {}", object.display()))?;
-    for (pattern, offers) in PATTERNS {
+    for (pattern, measure, offers) in PATTERNS {
         let mut program = Program::load(&object, &plan()?)?;
-        program.set_limits(&limits())?;
+        program.set_limits(&limits(measure))?;
         eprintln!("  {pattern}: {seconds} s");
-        let samples = measure(&program, offers, seconds)?;
+        let samples = admitted(&program, measure, offers, seconds)?;
         for (index, ceiling) in CEILINGS.into_iter().enumerate() {
             report(
                 pattern,
@@ -79,15 +82,23 @@ fn plan() -> Result<NicPlan> {
     Ok(NicPlan::new(sources.into(), ["192.0.2.1".parse()?], &[443])?)
 }
 
-fn limits() -> Limits {
+/// What every CPU offers: SYNs where connections are limited.
+fn frame(measure: Measure) -> Vec<u8> {
+    let flags = if measure == Measure::Connections { SYN } else { ACK };
+    Frame::new("198.51.100.3", "192.0.2.1").tcp(flags).bytes()
+}
+
+fn limits(measure: Measure) -> Limits {
+    let bits = frame(measure).len() as u64 * 8;
+    let of = |wanted, rate| (measure == wanted).then_some(rate);
     let rows: Vec<_> = CEILINGS
         .into_iter()
         .enumerate()
         .map(|(home, rate)| LimitRow {
             home: RegionId::new(home),
-            connections_per_second: None,
-            packets_per_second: Some(rate),
-            bits_per_second: None,
+            connections_per_second: of(Measure::Connections, rate),
+            packets_per_second: of(Measure::Packets, rate),
+            bits_per_second: of(Measure::Bytes, rate * bits),
             burst: Duration::from_millis(100),
             over: Over::Drop,
             observe: false,
@@ -99,14 +110,15 @@ fn limits() -> Limits {
 /// Admitted so far by each ceiling, at points in time; the start, with the full buckets it has, is left out.
 type Sample = (Instant, [u64; CEILINGS.len()]);
 
-fn measure(program: &Program, offers: [Offer; 2], seconds: usize) -> Result<Vec<Sample>> {
+fn admitted(program: &Program, measure: Measure, offers: [Offer; 2], seconds: usize) -> Result<Vec<Sample>> {
+    let frame = &frame(measure);
     let stop = AtomicBool::new(false);
     let shuffles = [(); 2].map(|()| Shuffle::load("shuffle8", program, PROGRAM));
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for (cpu, (offer, shuffle)) in offers.into_iter().zip(shuffles).enumerate() {
             let (stop, shuffle) = (&stop, shuffle?);
-            threads.push(scope.spawn(move || give(&shuffle, cpu, offer, (stop, seconds))));
+            threads.push(scope.spawn(move || give((&shuffle, frame), cpu, offer, (stop, seconds))));
         }
         let samples = sample(program, seconds);
         stop.store(true, Ordering::Relaxed);
@@ -118,18 +130,22 @@ fn measure(program: &Program, offers: [Offer; 2], seconds: usize) -> Result<Vec<
 }
 
 /// Offers frames of all homes from one CPU, for as long as samples are taken.
-fn give(shuffle: &Shuffle, cpu: usize, offer: Offer, (stop, seconds): (&AtomicBool, usize)) -> Result<()> {
+fn give(
+    (shuffle, frame): (&Shuffle, &[u8]),
+    cpu: usize,
+    offer: Offer,
+    (stop, seconds): (&AtomicBool, usize),
+) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set)?;
-    let frame = Frame::new("198.51.100.3", "192.0.2.1").tcp(ACK).bytes();
     while !stop.load(Ordering::Relaxed) {
         match offer {
             Offer::Nothing => return Ok(()),
-            Offer::Flood => flood(shuffle, &frame, SETTLED + Duration::from_secs(seconds as u64 + 2))?,
+            Offer::Flood => flood(shuffle, frame, SETTLED + Duration::from_secs(seconds as u64 + 2))?,
             Offer::Trickle => {
                 for _ in 0..64 {
-                    shuffle.run(&frame, 1)?;
+                    shuffle.run(frame, 1)?;
                 }
                 std::thread::park_timeout(Duration::from_millis(20));
             }

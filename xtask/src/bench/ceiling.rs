@@ -12,7 +12,7 @@ as many packets as `BPF_PROG_TEST_RUN` makes (millions per second and CPU). A va
 over the whole run of ten seconds, and in the fullest and the emptiest of all seconds that begin at a tenth. The first seconds are
 left out: they begin with full buckets and so admit the burst besides. *One hot* means that the other CPU offers 64 packets every 20 ms.
 A second may differ by the burst (0.1) and by one packet: at 10 per second that is a tenth as well. Promised: within 0.02 and the burst
-in any second, within 0.005 in ten.";
+in any second, within 0.005 in ten. *connections* limits SYNs, *bits* the bits of as many packets.";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {
