@@ -102,7 +102,7 @@ impl Stages {
         eprintln!("total          {:.0} s\n", self.started.elapsed().as_secs_f64());
         let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
         for name in &self.unsteady {
-            println!("unsteady: {name} failed beside others and passed alone");
+            println!("unsteady: {name} failed at first and passed on its second try");
         }
         println!("{} passed, {} failed{skipped}", self.passed, self.failed);
         self.failed == 0
