@@ -63,8 +63,9 @@ pub struct Applied {
     pub by_class: bool,
 }
 
-/// A bucket of fewer requests is always nearly empty or nearly full: its fill says nothing.
-const DEEP: u64 = 32;
+/// A bucket of fewer requests is always nearly empty or nearly full: its fill says nothing. With the default burst of 100 ms this is a
+/// ceiling of 80 requests per second.
+const DEEP: u64 = 8;
 /// Share of the saved-up allowance that foreign traffic may use.
 const FOREIGN_BURST: f64 = 0.5;
 

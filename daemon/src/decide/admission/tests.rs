@@ -131,3 +131,19 @@ fn foreign_traffic_gets_what_home_users_leave() {
     assert_eq!(home, 4_000);
     assert!(others < 900, "{others}");
 }
+
+#[test]
+fn home_users_come_first_under_a_low_ceiling_too() {
+    let shared = ceiling("everyone", None, None);
+    shared.rate.set(Some(80.0), Duration::from_millis(100));
+    let applying = Applying::new(vec![applied(&shared)]);
+    let foreign = Asking { foreign: true, ..ASKING };
+    let (mut home, mut others) = (0, 0);
+    for at in 0..8_000_u64 {
+        let now = Tick(10_000_000_000 + at * 1_250_000);
+        others += usize::from(applying.admit(foreign, now).is_ok());
+        home += usize::from(at % 20 == 0 && applying.admit(ASKING, now).is_ok());
+    }
+    assert_eq!(home, 400, "home users ask for half of it, and get it");
+    assert!((395..=410).contains(&others), "foreign traffic gets the other half: {others}");
+}
