@@ -178,7 +178,10 @@ fn start_workers(
                 sockets.push(FrontSocket { listener, pool: Arc::clone(pool), refill_port });
             }
         }
-        threads.push(workers::start(number, sockets, stop.clone()).map_err(RelayError::Thread)?);
+        threads.push(
+            workers::start(number, sockets, pools[0].spool.clone(), stop.clone())
+                .map_err(RelayError::Thread)?,
+        );
     }
     Ok(())
 }

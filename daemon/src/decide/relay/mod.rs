@@ -16,5 +16,6 @@ pub mod repeat;
 pub mod session;
 #[cfg(test)]
 mod sim;
+pub mod single;
 pub mod subject;
 pub mod window;

@@ -10,13 +10,17 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::gate::Gate;
 use super::lane::Lane;
 use super::out::Out;
 use super::pool::Pool;
+use super::seats::Seats;
+use super::shared::Shared;
 use crate::decide::relay::effect::Effect;
 use crate::decide::relay::io::{Io, Storing};
 use crate::decide::relay::item::Item;
 use crate::decide::relay::session::Session;
+use crate::decide::relay::single;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
@@ -27,7 +31,7 @@ const ROUNDS: u32 = 16;
 
 thread_local! {
     /// Where bytes land; what is left over moves to the connection.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    pub(super) static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
 /// Numbers connections, for the fences.
@@ -36,8 +40,9 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// A client connection.
 pub(super) struct Conn {
     session: Session,
-    /// A partial request line.
+    /// A partial request line; or, `early`, what came while an answer is due on a shared line.
     held: Vec<u8>,
+    early: bool,
     client_done: bool,
     server_done: bool,
     ends: Ends,
@@ -48,6 +53,8 @@ struct Ends {
     pool: Arc<Pool>,
     client: TcpStream,
     lanes: Vec<Lane>,
+    seats: Seats,
+    gate: Arc<Gate>,
     out: Out,
     /// Items captured and not yet submitted.
     captures: Vec<u8>,
@@ -68,13 +75,16 @@ impl Ends {
 
 impl Io for Ends {
     fn forward(&mut self, lane: usize, bytes: &[u8]) {
+        if self.seats.send(lane, bytes) {
+            return;
+        }
         let direct = self.lanes.len() == 1;
         self.lanes[lane].forward(bytes, direct);
     }
 
     fn deliver(&mut self, bytes: &[u8]) {
         self.submit();
-        self.out.push(&self.client, &self.pool.spool, self.ticket, bytes);
+        self.out.push(&self.client, &self.gate, self.ticket, bytes);
     }
 
     fn captured(&mut self, key: &[u8], effect: Effect) {
@@ -116,14 +126,16 @@ enum End {
 }
 
 impl Conn {
-    pub(super) fn new(pool: Arc<Pool>, client: TcpStream, refill_port: bool) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, shared: Arc<Shared>, client: TcpStream, refill_port: bool) -> Self {
         let lanes: Vec<Lane> = pool.servers.iter().map(|server| Lane::new(server.address)).collect();
         let session =
             Session::new(pool.policy(refill_port), lanes.len(), pool.ring.clone(), pool.wants_auth());
         pool.counters.connections.fetch_add(1, Ordering::Relaxed);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let ends = Ends { pool, client, lanes, out: Out::default(), captures: Vec::new(), ticket: 0, id };
-        Self { session, held: Vec::new(), client_done: false, server_done: false, ends }
+        let (gate, seats) = (Arc::clone(shared.gate()), Seats::new(shared));
+        let out = Out::default();
+        let ends = Ends { pool, client, lanes, seats, gate, out, captures: Vec::new(), ticket: 0, id };
+        Self { session, held: Vec::new(), early: false, client_done: false, server_done: false, ends }
     }
 
     /// Runs until either side ends.
@@ -145,7 +157,7 @@ impl Conn {
 
     /// Moves what can be moved; whether anything was.
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let mut moved = self.requests(cx)?;
+        let mut moved = self.requests(cx)? | self.shared_answers(cx)?;
         for lane in 0..self.ends.lanes.len() {
             if let Poll::Ready(Err(error)) = self.ends.lanes[lane].poll_out(cx) {
                 self.lose(lane, &error.to_string())?;
@@ -155,7 +167,7 @@ impl Conn {
         }
         self.session.between(&mut self.ends);
         self.ends.submit();
-        match self.ends.out.poll(&mut self.ends.client, &self.ends.pool.spool, cx) {
+        match self.ends.out.poll(&mut self.ends.client, &self.ends.gate, cx) {
             Poll::Ready(Err(_)) => return Err(End::Lost),
             Poll::Ready(Ok(())) => self.finish(cx)?,
             Poll::Pending => {}
@@ -168,11 +180,11 @@ impl Conn {
         if self.server_done {
             return Err(End::Done);
         }
-        if !self.client_done && !self.session.quitting() {
+        if self.early || !self.client_done && !self.session.quitting() {
             return Ok(());
         }
         let sent = self.ends.lanes.iter().all(|lane| lane.backlog() == 0);
-        if sent && !self.session.owes() && self.ends.pool.spool.poll_durable(self.ends.ticket, cx.waker()) {
+        if sent && !self.session.owes() && self.ends.gate.poll_durable(self.ends.ticket, cx.waker()) {
             let open = self.session.is_blind() && self.ends.lanes.iter().any(Lane::is_open);
             if !open {
                 return Err(End::Done);
@@ -186,28 +198,19 @@ impl Conn {
     fn requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let ends = &mut self.ends;
         let backlog: usize = ends.lanes.iter().map(Lane::backlog).sum();
-        let late = !ends.pool.spool.poll_durable(ends.ticket, cx.waker()) && ends.out.len() == 0;
+        let late = !ends.gate.poll_durable(ends.ticket, cx.waker()) && ends.out.len() == 0;
         if self.client_done || backlog > BACKLOG || ends.out.len() > BACKLOG || self.session.full() || late {
             return Ok(false);
         }
+        if self.early {
+            return self.early_requests();
+        }
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
-            match Pin::new(&mut ends.client).poll_read(cx, &mut buf) {
+            match Pin::new(&mut self.ends.client).poll_read(cx, &mut buf) {
                 Poll::Pending => None,
                 Poll::Ready(Err(error)) => Some(Err(error)),
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => Some(Ok(0)),
-                Poll::Ready(Ok(())) => {
-                    for lane in 0..ends.lanes.len() {
-                        if self.session.is_down(lane) && ends.lanes[lane].may_try() {
-                            self.session.lane_up(lane, ends.pool.wants_auth());
-                        }
-                    }
-                    let length = buf.filled().len();
-                    Some(
-                        feed(&mut self.held, buf.filled(), |bytes| self.session.request(bytes, ends))
-                            .map(|()| length),
-                    )
-                }
+                Poll::Ready(Ok(())) => Some(self.take(buf.filled()).map(|()| buf.filled().len())),
             }
         });
         match read {
@@ -221,6 +224,72 @@ impl Conn {
                 Ok(true)
             }
             Some(Err(_)) => Err(End::Lost),
+        }
+    }
+
+    /// Takes fresh bytes of the client.
+    fn take(&mut self, fresh: &[u8]) -> io::Result<()> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        if self.ends.seats.due() {
+            // It does not wait for its answer: what it says now goes on once that has come.
+            self.held.extend_from_slice(fresh);
+            self.early = true;
+            return Ok(());
+        }
+        self.revive();
+        let free = self.held.is_empty() && self.session.idle();
+        let free = free && self.ends.lanes.iter().all(|lane| lane.backlog() == 0);
+        let kind = if free { single::request(fresh) } else { None };
+        self.ends.seats.offer(kind.filter(|kind| self.session.speaks(kind.binary())));
+        feed(&mut self.held, fresh, |bytes| self.session.request(bytes, &mut self.ends))
+    }
+
+    /// Between two requests, servers that were down may be tried again.
+    fn revive(&mut self) {
+        for lane in 0..self.ends.lanes.len() {
+            if self.session.is_down(lane)
+                && self.session.between_requests()
+                && self.ends.lanes[lane].may_try()
+            {
+                self.session.lane_up(lane, self.ends.pool.wants_auth());
+                self.ends.lanes[lane].revive();
+            }
+        }
+    }
+
+    /// Goes on with what came while an answer was due, unless it still is.
+    fn early_requests(&mut self) -> Result<bool, End> {
+        if self.ends.seats.due() {
+            return Ok(false);
+        }
+        self.early = false;
+        let held = std::mem::take(&mut self.held);
+        self.take(&held).map_err(|_| End::Lost)?;
+        self.session.settle(&mut self.ends);
+        Ok(true)
+    }
+
+    /// Takes answers that came over shared lines.
+    fn shared_answers(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let Some(lane) = self.ends.seats.lane() else { return Ok(false) };
+        if self.ends.out.len() > BACKLOG {
+            return Ok(false);
+        }
+        let mut answer = self.ends.seats.buffer();
+        let lost = self.ends.seats.fetch(&mut answer, cx);
+        let moved = !answer.is_empty();
+        if moved {
+            let mut held = std::mem::take(&mut self.ends.lanes[lane].held);
+            let fed = feed(&mut held, &answer, |bytes| self.session.answer(lane, bytes, &mut self.ends));
+            self.ends.lanes[lane].held = held;
+            fed.map_err(|_| End::Lost)?;
+        }
+        self.ends.seats.give_back(answer);
+        match lost {
+            None => Ok(moved),
+            Some(why) => self.lose_shared(lane, &why).map(|()| true),
         }
     }
 
@@ -265,12 +334,27 @@ impl Conn {
         fed.map(|()| moved).map_err(|_| End::Lost)
     }
 
-    /// A server is gone.
+    /// A client's own connection to a server is gone.
     fn lose(&mut self, lane: usize, why: &str) -> Result<(), End> {
-        let alone = self.ends.lanes.len() == 1;
+        if self.ends.seats.lane().is_some() && self.ends.lanes[lane].backlog() == 0 {
+            // The last request went over a shared line: nothing is owed here.
+            self.ends.lanes[lane].rest();
+            return Ok(());
+        }
         let was_up = self.ends.lanes[lane].lose();
         let why = format!("{}: {why}", self.ends.pool.servers[lane].address);
-        let followed = self.session.lane_down(lane, &why, &mut self.ends).is_ok();
+        self.down(lane, was_up, &why)
+    }
+
+    /// The shared line that the client uses is gone.
+    fn lose_shared(&mut self, lane: usize, why: &str) -> Result<(), End> {
+        self.ends.lanes[lane].lose();
+        self.down(lane, true, why)
+    }
+
+    fn down(&mut self, lane: usize, was_up: bool, why: &str) -> Result<(), End> {
+        let alone = self.ends.lanes.len() == 1;
+        let followed = self.session.lane_down(lane, why, &mut self.ends).is_ok();
         // As with memcached itself: when it closes, so does the connection.
         self.server_done |= alone && was_up;
         if followed || self.ends.out.len() > 0 {

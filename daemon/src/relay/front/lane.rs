@@ -1,4 +1,5 @@
-//! A client connection's own connection to one server. Never shared between clients: what they say is theirs.
+//! A client connection's own connection to one server. Never shared between clients: what they say is theirs. What may be shared takes
+//! [`super::shared`].
 
 use std::future::Future;
 use std::io;
@@ -34,6 +35,8 @@ pub(super) struct Lane {
     pub(super) held: Vec<u8>,
     backoff: Duration,
     retry_at: Option<Instant>,
+    /// The session answers for the server: nothing is to reach it, or its answers would be nobody's.
+    down: bool,
 }
 
 impl Lane {
@@ -46,11 +49,15 @@ impl Lane {
             held: Vec::new(),
             backoff: BACKOFF.0,
             retry_at: None,
+            down: false,
         }
     }
 
-    /// Takes request bytes; writes them at once where that needs no copy.
+    /// Takes request bytes; writes them at once where that needs no copy. While the server is down they go nowhere.
     pub(super) fn forward(&mut self, bytes: &[u8], direct: bool) {
+        if self.down {
+            return;
+        }
         let mut bytes = bytes;
         if direct
             && self.out.is_empty()
@@ -70,6 +77,17 @@ impl Lane {
     /// Whether a connection may be tried now.
     pub(super) fn may_try(&self) -> bool {
         self.retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// The next request is sent again.
+    pub(super) fn revive(&mut self) {
+        self.down = false;
+    }
+
+    /// The server has closed a connection that the client no longer uses.
+    pub(super) fn rest(&mut self) {
+        self.state = State::Idle;
+        self.held.clear();
     }
 
     /// Connects if something waits, and writes what waits.
@@ -131,6 +149,7 @@ impl Lane {
         self.out.clear();
         self.sent = 0;
         self.held.clear();
+        self.down = true;
         self.retry_at = Some(Instant::now() + self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF.1);
         was_up
@@ -142,7 +161,7 @@ impl Lane {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub(super) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within 1 s"))??;

@@ -1,9 +1,13 @@
 //! The fronts: listeners that speak memcached. Never answers for memcached, but for a server that is gone.
 
 mod conn;
+mod drive;
+mod gate;
 mod lane;
 mod out;
 pub(crate) mod pool;
+mod seats;
+mod shared;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +19,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use self::conn::Conn;
+pub(crate) use self::gate::Gate;
 use self::pool::{MAX_CONNECTIONS, Pool};
+pub(crate) use self::shared::Shared;
 
 /// Connections that may wait to be accepted.
 const ACCEPT_BACKLOG: i32 = 1024;
@@ -36,12 +42,21 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// A worker's shared lines to the servers of a pool, and their tasks; called inside the worker's runtime.
+pub(crate) fn share(pool: &Pool, gate: &Arc<Gate>) -> Arc<Shared> {
+    let shared = Shared::new(pool, Arc::clone(gate));
+    for line in shared.lines() {
+        tokio::spawn(drive::drive(Arc::clone(line)));
+    }
+    Arc::new(shared)
+}
+
 /// Accepts connections until the task is dropped.
-pub(crate) async fn accept(listener: TcpListener, pool: Arc<Pool>, refill_port: bool) {
+pub(crate) async fn accept(listener: TcpListener, pool: Arc<Pool>, shared: Arc<Shared>, refill_port: bool) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                tokio::spawn(serve(client, Arc::clone(&pool), refill_port));
+                tokio::spawn(serve(client, Arc::clone(&pool), Arc::clone(&shared), refill_port));
             }
             Err(error) => {
                 tracing::warn!(pool = %pool.config.name, %error, "a client could not be accepted");
@@ -51,7 +66,7 @@ pub(crate) async fn accept(listener: TcpListener, pool: Arc<Pool>, refill_port: 
     }
 }
 
-async fn serve(mut client: TcpStream, pool: Arc<Pool>, refill_port: bool) {
+async fn serve(mut client: TcpStream, pool: Arc<Pool>, shared: Arc<Shared>, refill_port: bool) {
     if pool.counters.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
         let _told = client.write_all(TOO_MANY).await;
         return;
@@ -60,5 +75,5 @@ async fn serve(mut client: TcpStream, pool: Arc<Pool>, refill_port: bool) {
         return;
     }
     pool.know().await;
-    Conn::new(pool, client, refill_port).run().await;
+    Conn::new(pool, shared, client, refill_port).run().await;
 }

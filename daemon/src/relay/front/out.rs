@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
-use crate::relay::spool::Spool;
+use super::gate::Gate;
 
 /// The queue.
 #[derive(Default)]
@@ -23,8 +23,8 @@ pub(super) struct Out {
 
 impl Out {
     /// Appends bytes that wait for `ticket` (0: for nothing); writes at once where nothing waits.
-    pub(super) fn push(&mut self, client: &TcpStream, spool: &Spool, ticket: u64, bytes: &[u8]) {
-        let free = spool.is_durable(ticket);
+    pub(super) fn push(&mut self, client: &TcpStream, gate: &Gate, ticket: u64, bytes: &[u8]) {
+        let free = gate.is_durable(ticket);
         let mut bytes = bytes;
         if free
             && self.bytes.is_empty()
@@ -54,12 +54,12 @@ impl Out {
     pub(super) fn poll(
         &mut self,
         client: &mut TcpStream,
-        spool: &Spool,
+        gate: &Gate,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
             while let Some(&(end, ticket)) = self.gates.front() {
-                if !spool.poll_durable(ticket, cx.waker()) {
+                if !gate.poll_durable(ticket, cx.waker()) {
                     break;
                 }
                 self.free = end;

@@ -22,7 +22,7 @@ const SLICES: usize = 64;
 /// Buckets of eight misses and eight invalidations per slice.
 const BUCKETS: usize = 128;
 /// Longest wait for a server's answer to a probe.
-const PROBE: Duration = Duration::from_secs(1);
+pub(super) const PROBE: Duration = Duration::from_secs(1);
 /// Longest wait for a connection to a server.
 pub(crate) const CONNECT: Duration = Duration::from_secs(1);
 /// Client connections per pool.

@@ -250,6 +250,29 @@ impl Session {
         self.blind
     }
 
+    /// Whether nothing is under way, so that the next request may take another connection to its server without overtaking anything.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        let settled = self.skip == 0 && self.order.len() == 0 && self.inject.is_empty();
+        settled && self.between_requests() && !self.blind && !self.quitting && !self.wants_auth
+    }
+
+    /// Whether the next byte of the client begins a request; a server that is tried again there gets whole ones.
+    #[must_use]
+    pub fn between_requests(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Whether this is the protocol of the dialogue, as far as that is known.
+    #[must_use]
+    pub fn speaks(&self, binary: bool) -> bool {
+        match self.protocol {
+            Protocol::New => true,
+            Protocol::Text => !binary,
+            Protocol::Binary => binary,
+        }
+    }
+
     /// Captures the head if it is a write whose outcome nobody knows.
     fn unsure(&mut self, io: &mut impl Io) {
         let Some(head) = self.order.front() else { return };
