@@ -20,7 +20,19 @@ pub(crate) fn describe() -> String {
 /// # Errors
 /// When it has ended.
 pub(crate) fn cpu_us(process: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("the process has ended")?;
+    ticks(&fs::read_to_string(format!("/proc/{process}/stat")).context("the process has ended")?)
+}
+
+/// The same of one thread of this process.
+///
+/// # Errors
+/// When it has ended.
+pub(crate) fn thread_cpu_us(thread: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+    ticks(&stat.context("the thread has ended")?)
+}
+
+fn ticks(stat: &str) -> Result<f64> {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     // Fields 14 and 15 (proc(5)), counted from the state, in ticks of 10 ms.
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok());

@@ -1,6 +1,7 @@
 //! `cargo xtask bench relay`: what the front costs beside memcached itself and twemproxy, and how fast a region makes the other forget.
 
 mod delivery;
+mod floor;
 mod load;
 mod pair;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use self::floor::{Log, Pipe};
 use self::load::{Load, Seen, Shape};
 use self::pair::{Pair, Twemproxy};
 use super::plot::Plot;
@@ -26,7 +28,9 @@ One worker; two regions with a memcached each (one thread). The load is one thre
 given depth and checks every answer; 10,000 keys (1,677 of 10 KB). Load, memcached and daemons share this machine's cores, so a front takes
 from what memcached and the load could use: the CPU time per operation of the process that is asked (memcached, the front, twemproxy) says
 what a front costs by itself. A baseline is memcached alone in the same rounds. *Captured* writes go to the other region all the while,
-*not captured* ones come through `refill_listen`; twemproxy is Debian's and speaks text only. *Forgotten*: distinct keys per second from
+*not captured* ones come through `refill_listen`; twemproxy is Debian's and speaks text only. The *byte pipe* is one thread that copies
+between each client's socket and one to memcached, two reads and two writes per request: what a hop costs that shares nothing. At depth 1
+the front and twemproxy send what several clients ask over one connection. *Made durable*: a small append, the least that a commit costs. *Forgotten*: distinct keys per second from
 the first write until the other region has applied the last, durable in between. *Answer to gone*: from the client's answer until a reader
 in the other region sees a miss, polling; it contains the poll's own round trip. *Catch-up*: the other region is stopped while keys are
 deleted, and started again; the time is from when its daemon answers. Disks are virtual: fsync is indicative.";
@@ -36,7 +40,25 @@ deleted, and started again; the time is from when its daemon answers. Disks are 
 struct Way {
     name: &'static str,
     to: SocketAddr,
-    process: u32,
+    process: Meter,
+}
+
+/// Whose CPU time.
+#[derive(Clone, Copy)]
+enum Meter {
+    Process(u32),
+    /// A thread of this process.
+    Thread(u32),
+}
+
+impl Meter {
+    /// So far, in microseconds.
+    fn us(self) -> Result<f64> {
+        match self {
+            Self::Process(id) => machine::cpu_us(id),
+            Self::Thread(id) => machine::thread_cpu_us(id),
+        }
+    }
 }
 
 /// Runs the bench.
@@ -71,24 +93,38 @@ fn fronts(scale: Scale, group: &Pair, os: &Pair) -> Result<Vec<Row>> {
     let server = &group.eu.servers[0];
     let twemproxy = Twemproxy::start(server.address())?;
     let memcached = server.id().context("memcached ended")?;
-    let direct = Way { name: "memcached", to: server.address(), process: memcached };
-    let front = |name, to, pair: &Pair| Ok::<_, anyhow::Error>(Way { name, to, process: pair.process()? });
-    let between = Way { name: "twemproxy", to: twemproxy.address, process: twemproxy.id() };
-    let reads = [direct, front("front", group.eu.front(), group)?, between];
+    let direct = Way { name: "memcached", to: server.address(), process: Meter::Process(memcached) };
+    let pipe = Pipe::start(server.address())?;
+    let front = |name, to, pair: &Pair| {
+        Ok::<_, anyhow::Error>(Way { name, to, process: Meter::Process(pair.process()?) })
+    };
+    let between = Way { name: "twemproxy", to: twemproxy.address, process: Meter::Process(twemproxy.id()) };
+    let hop = Way { name: "byte pipe", to: pipe.address, process: Meter::Thread(pipe.thread) };
+    let reads = [direct, front("front", group.eu.front(), group)?, hop, between];
     let writes = [
         direct,
         front("front, not captured", group.uncaptured, group)?,
         front("front, captured, os", os.eu.front(), os)?,
         front("front, captured, group", group.eu.front(), group)?,
+        hop,
         between,
     ];
     let mut cases = Vec::new();
     for shape in shapes() {
         let ways: &[Way] = if shape.set { &writes } else { &reads };
-        for way in ways.iter().filter(|way| way.name != "twemproxy" || !shape.binary) {
+        let small = shape.size == 100;
+        let asks = |way: &Way| match way.name {
+            "twemproxy" => !shape.binary,
+            "byte pipe" => small && !shape.binary,
+            _ => true,
+        };
+        for way in ways.iter().filter(|way| asks(way)) {
             cases.extend(asked(*way, shape, time));
         }
     }
+    let mut log = Log::make()?;
+    let name = format!("append of {} B, made durable", floor::APPEND);
+    cases.push(Case::new(name, "µs", move || log.append()));
     rounds::interleave(if scale.quick { 1 } else { 4 }, cases)
 }
 
@@ -118,13 +154,13 @@ fn asked(way: Way, shape: Shape, time: Duration) -> Vec<Case<'static>> {
             Some(load) => load,
             none => none.insert(Load::connect(way.to, shape)?),
         };
-        let before = machine::cpu_us(way.process)?;
+        let before = way.process.us()?;
         let seen = load.run(time)?;
         if shape.set {
             // Only readers keep their connections, since theirs begin with writing all keys: memcached takes no more than 1,024.
             *kept = None;
         }
-        writes.set((seen, (machine::cpu_us(way.process)? - before) / seen.count));
+        writes.set((seen, (way.process.us()? - before) / seen.count));
         Ok(seen.per_second)
     });
     let more = |label: &str, unit: &'static str, read: fn((Seen, f64)) -> f64| {
