@@ -1,7 +1,8 @@
 //! Hostile load: connections that keep the edge waiting, floods of HTTP/2 frames, no descriptors left. Figures are printed; what is asserted
 //! is that all are let go, that memory stays bounded, and that other clients are served.
 //!
-//! `TIDEGATE_HOSTILE=full` sends 100,000 frames of each kind and 5,000 slow connections; by default it is a fifth of both.
+//! `TIDEGATE_HOSTILE=full` sends 100,000 frames of each kind and 5,000 slow connections, these to haproxy as well; by default it is a fifth of
+//! both. `TIDEGATE_BIN` names another build of the daemon.
 
 mod hostile;
 mod load;
@@ -11,10 +12,11 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use hostile::baseline::Haproxy;
 use hostile::flood::{self, Flood};
 use hostile::origin::Crowded;
-use hostile::slow::{Crowd, Slow};
+use hostile::slow::{self, Crowd, Slow};
 use load::{Kind, Load, Tally};
 use tidegate_tests::daemon::Daemon;
 use tidegate_tests::process::wait_until;
@@ -32,14 +34,21 @@ const MOST_GROWTH: u64 = 32 << 10;
 /// The configured timeouts.
 const HEAD: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_secs(6);
+/// How long each kind of slow connection is borne.
+const WAITS: [(Slow, Duration); 4] =
+    [(Slow::Head, HEAD), (Slow::Silent, HEAD), (Slow::Body, PAUSE), (Slow::Reading, PAUSE)];
 /// Where connections have to make room for others.
 const SHORT: Duration = Duration::from_secs(2);
 
 /// One case at a time: none is to disturb another's figures.
 static ALONE: Mutex<()> = Mutex::new(());
 
+fn is_full() -> bool {
+    std::env::var("TIDEGATE_HOSTILE").is_ok_and(|value| value == "full")
+}
+
 fn many(full: u32) -> u32 {
-    if std::env::var("TIDEGATE_HOSTILE").is_ok_and(|value| value == "full") { full } else { full / 5 }
+    if is_full() { full } else { full / 5 }
 }
 
 struct Edge {
@@ -48,7 +57,7 @@ struct Edge {
     address: SocketAddr,
     /// For hostile ones: served by the same workers, from an origin of its own, since the edge is measured and not the origin.
     hostile: SocketAddr,
-    _origins: [Crowded; 2],
+    origins: [Crowded; 2],
 }
 
 impl Edge {
@@ -73,12 +82,26 @@ impl Edge {
             );
         }
         let daemon = Daemon::prepare(None, "eu", &file)?;
-        Ok(Self { daemon, address, hostile, _origins: origins })
+        Ok(Self { daemon, address, hostile, origins })
     }
 
+    fn target(&self) -> Result<Target> {
+        let process = self.daemon.id().context("it runs")?;
+        Ok(Target { name: "tidegate", process, address: self.address, hostile: self.hostile })
+    }
+}
+
+/// Who is attacked.
+struct Target {
+    name: &'static str,
+    process: u32,
+    address: SocketAddr,
+    hostile: SocketAddr,
+}
+
+impl Target {
     fn memory_kib(&self) -> Result<u64> {
-        let pid = self.daemon.id().context("it runs")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
         Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
     }
@@ -89,6 +112,43 @@ impl Edge {
         // tidy: sleep because the load is to last for a while.
         std::thread::sleep(CALM);
         load.end()
+    }
+
+    /// Keeps it waiting with `each` connections of each kind, until all are let go or for `bound`.
+    fn besiege(&self, each: usize, bound: Duration) -> Result<Crowd> {
+        let mut calm = self.calm()?;
+        let before = self.memory_kib()?;
+        let kinds = WAITS.map(|(kind, _)| (kind, each));
+        let within = Duration::from_millis(u64::try_from(each)? * 4);
+        let load = Load::start(self.address, &KINDS);
+        let siege = std::thread::scope(|scope| {
+            let attack = || {
+                slow::step_back();
+                let mut crowd = Crowd::connect(self.hostile, &kinds, within)?;
+                let most = self.memory_kib()?;
+                crowd.endure(bound)?;
+                anyhow::Ok((crowd, most))
+            };
+            scope.spawn(attack).join()
+        });
+        let (crowd, most) = siege.map_err(|_| anyhow!("the crowd panicked"))??;
+        let mut busy = load.end()?;
+        println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, 4 * each);
+        for (kind, timeout) in WAITS {
+            let borne = crowd.borne(kind);
+            let in_time = borne.iter().filter(|time| **time <= timeout + Duration::from_secs(1)).count();
+            let at = |part: usize| borne.get(borne.len() * part / 100).copied().unwrap_or_default();
+            println!(
+                "{}: {kind:?}: {} of {each} closed, {in_time} within {timeout:?} + 1 s, median {:.2?}, 99 of 100 {:.2?}",
+                self.name,
+                borne.len(),
+                at(50),
+                at(99)
+            );
+        }
+        println!("{}: seen up to {:.1?} late", self.name, crowd.blind());
+        compare(&format!("{}: slow connections", self.name), &mut calm, &mut busy, 2.0)?;
+        Ok(crowd)
     }
 }
 
@@ -105,26 +165,10 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut edge = Edge::prepare(HEAD, PAUSE)?;
     edge.daemon.run()?;
-    let mut calm = edge.calm()?;
-    let before = edge.memory_kib()?;
     let each = usize::try_from(many(5_000) / 4)?;
-    let kinds = [(Slow::Head, each), (Slow::Silent, each), (Slow::Body, each), (Slow::Reading, each)];
-    let load = Load::start(edge.address, &KINDS);
-    let mut crowd = Crowd::connect(edge.hostile, &kinds, Duration::from_millis(u64::try_from(each)? * 4))?;
-    let most = edge.memory_kib()?;
-    crowd.endure(BOUND)?;
-    let mut busy = load.end()?;
-    for (kind, timeout) in
-        [(Slow::Head, HEAD), (Slow::Silent, HEAD), (Slow::Body, PAUSE), (Slow::Reading, PAUSE)]
-    {
+    let crowd = edge.target()?.besiege(each, BOUND)?;
+    for (kind, timeout) in WAITS {
         let borne = crowd.borne(kind);
-        let in_time = borne.iter().filter(|time| **time <= timeout + Duration::from_secs(1)).count();
-        let slowest = borne.last().copied().unwrap_or_default();
-        let median = borne.get(each / 2).copied().unwrap_or_default();
-        println!(
-            "{kind:?}: {} of {each} closed, {in_time} within {timeout:?} + 1 s, median {median:.1?}, slowest {slowest:.1?}",
-            borne.len()
-        );
         ensure!(borne.len() == each, "{kind:?}: {} of {each} were not closed", each - borne.len());
         ensure!(
             borne[0] >= timeout - Duration::from_secs(1),
@@ -132,8 +176,13 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
             borne[0]
         );
     }
-    println!("memory: {before} KiB, {most} KiB with {} slow connections", 4 * each);
-    compare("slow connections", &mut calm, &mut busy, 2.0)
+    if is_full() {
+        let [public, hostile] = &edge.origins;
+        let beside = Haproxy::start([public.address, hostile.address], HEAD, PAUSE)?;
+        let [address, hostile] = beside.doors;
+        Target { name: "haproxy", process: beside.id(), address, hostile }.besiege(each, HEAD + PAUSE)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -141,15 +190,16 @@ fn floods_of_frames_stay_bounded() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut edge = Edge::prepare(HEAD, PAUSE)?;
     edge.daemon.run()?;
-    let mut calm = edge.calm()?;
+    let target = edge.target()?;
+    let mut calm = target.calm()?;
     let frames = many(100_000);
     for kind in Flood::ALL {
-        let before = edge.memory_kib()?;
+        let before = target.memory_kib()?;
         let load = Load::start(edge.address, &KINDS);
         let began = Instant::now();
         let sent = flood::send(edge.hostile, kind, frames)?;
         let took = began.elapsed();
-        let grown = edge.memory_kib()?.saturating_sub(before);
+        let grown = target.memory_kib()?.saturating_sub(before);
         let mut busy = load.end()?;
         println!(
             "{kind:?}: {} frames over {} connections in {took:.1?}, memory +{grown} KiB",

@@ -1,5 +1,6 @@
 //! What hostile clients send, and an origin that bears it. Never judges what comes of it.
 
+pub(crate) mod baseline;
 pub(crate) mod flood;
 pub(crate) mod origin;
 pub(crate) mod slow;

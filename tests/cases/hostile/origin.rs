@@ -12,6 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Bytes of a large response.
 const BIG: usize = 1 << 20;
+/// What the kernel holds of it for a reader that does not come: thousands of whole ones are more memory than it gives to TCP, and then
+/// every connection of the machine is slow.
+const UNSENT: u32 = 65_536;
 
 /// A running origin; stops when dropped.
 pub(crate) struct Crowded {
@@ -39,6 +42,7 @@ impl Crowded {
 async fn serve(told: std::sync::mpsc::Sender<SocketAddr>) -> Result<()> {
     let listener = tokio::net::TcpSocket::new_v4()?;
     listener.bind("127.0.0.1:0".parse()?)?;
+    listener.set_send_buffer_size(UNSENT)?;
     let listener = listener.listen(4096)?;
     told.send(listener.local_addr()?)?;
     let big = Bytes::from(vec![b'x'; BIG]);

@@ -8,8 +8,17 @@ use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// Between two bytes of a slow head, and between two looks.
-const TURN: Duration = Duration::from_millis(200);
+/// Longest time between two looks.
+const TURN: Duration = Duration::from_millis(20);
+/// Between two bytes of each slow head.
+const DRIP: Duration = Duration::from_millis(500);
+/// How much less of the machine the crowd gets than those who are measured.
+const NICE: i32 = 15;
+
+/// From now on this thread, and those that it starts, come after all others: on few cores the server is to be measured, not its attacker.
+pub(crate) fn step_back() {
+    _ = rustix::process::setpriority_process(None, NICE);
+}
 
 /// How a connection keeps the server waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,32 +42,45 @@ struct Held {
 }
 
 /// Many of them.
-pub(crate) struct Crowd(Vec<Held>);
+pub(crate) struct Crowd {
+    held: Vec<Held>,
+    /// The last byte of the slow heads.
+    dripped: Instant,
+    /// The longest time between two looks: so late the crowd may have noticed that it was let go.
+    blind: Duration,
+    looked: Instant,
+}
 
 impl Crowd {
     /// Connects `count` of each kind, evenly over a time.
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     pub(crate) fn connect(to: SocketAddr, kinds: &[(Slow, usize)], within: Duration) -> Result<Self> {
-        let (mut crowd, began) = (Self(Vec::new()), Instant::now());
+        let began = Instant::now();
+        let mut crowd = Self { held: Vec::new(), dripped: began, blind: Duration::ZERO, looked: began };
         let all: usize = kinds.iter().map(|(_, count)| count).sum();
         for (kind, count) in kinds {
             for _ in 0..*count {
-                let due = within.mul_f64(crowd.0.len() as f64 / all as f64);
+                let due = within.mul_f64(crowd.held.len() as f64 / all as f64);
                 let early = due.saturating_sub(began.elapsed());
-                if early > TURN / 10 {
+                if early > TURN {
                     crowd.drip();
                     // tidy: sleep because the crowd comes at an even pace.
                     std::thread::sleep(early);
                 }
-                crowd.0.push(begin(to, *kind)?);
+                crowd.held.push(begin(to, *kind)?);
             }
         }
+        crowd.looked = Instant::now();
         Ok(crowd)
     }
 
-    /// Another byte on each slow head.
+    /// Another byte on each slow head, if it is time.
     fn drip(&mut self) {
-        for held in self.0.iter_mut().filter(|held| held.closed.is_none() && held.kind == Slow::Head) {
+        if self.dripped.elapsed() < DRIP {
+            return;
+        }
+        self.dripped = Instant::now();
+        for held in self.held.iter_mut().filter(|held| held.closed.is_none() && held.kind == Slow::Head) {
             if held.stream.write(b"x").is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
                 held.closed = Some(held.began.elapsed());
             }
@@ -77,31 +99,38 @@ impl Crowd {
     /// One look at all of them.
     pub(crate) fn turn(&mut self) -> Result<()> {
         self.drip();
-        let open: Vec<usize> = (0..self.0.len()).filter(|at| self.0[*at].closed.is_none()).collect();
+        let open: Vec<usize> = (0..self.held.len()).filter(|at| self.held[*at].closed.is_none()).collect();
         let flags = PollFlags::RDHUP;
         let mut polled: Vec<PollFd<'_>> =
-            open.iter().map(|at| PollFd::new(&self.0[*at].stream, flags)).collect();
+            open.iter().map(|at| PollFd::new(&self.held[*at].stream, flags)).collect();
         let nap = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TURN.as_nanos())? };
         poll(&mut polled, Some(&nap))?;
         let ended: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(polled);
         for (at, _) in open.iter().zip(ended).filter(|(_, ended)| *ended) {
-            self.0[*at].closed = Some(self.0[*at].began.elapsed());
+            self.held[*at].closed = Some(self.held[*at].began.elapsed());
         }
+        self.blind = self.blind.max(self.looked.elapsed());
+        self.looked = Instant::now();
         // tidy: sleep because poll returns at once while any connection has ended.
-        std::thread::sleep(TURN / 10);
+        std::thread::sleep(TURN);
         Ok(())
     }
 
     /// How many the server has not closed.
     pub(crate) fn open(&self) -> usize {
-        self.0.iter().filter(|held| held.closed.is_none()).count()
+        self.held.iter().filter(|held| held.closed.is_none()).count()
+    }
+
+    /// So late a close may have been noticed.
+    pub(crate) fn blind(&self) -> Duration {
+        self.blind
     }
 
     /// How long the server bore those of a kind.
     pub(crate) fn borne(&self, kind: Slow) -> Vec<Duration> {
         let mut borne: Vec<Duration> =
-            self.0.iter().filter(|held| held.kind == kind).filter_map(|held| held.closed).collect();
+            self.held.iter().filter(|held| held.kind == kind).filter_map(|held| held.closed).collect();
         borne.sort_unstable();
         borne
     }
