@@ -5,30 +5,24 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use tidegate_tests::daemon::{self, Daemon};
+use tidegate_tests::certs::Authority;
+use tidegate_tests::daemon::Daemon;
 use tidegate_tests::recorder::Origin;
+use tidegate_tests::scratch::Folder;
 use tidegate_tests::tools;
 
 /// Cases that must pass, of 107; `docs/CONFORMANCE.md` argues the others.
 const LEAST: u32 = 105;
 
-fn edge(origin: SocketAddr) -> Result<(Daemon, SocketAddr)> {
-    daemon::binary()?;
-    let mut last = None;
-    for _ in 0..5 {
-        let public = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let text = format!(
-            "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
-             [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\n\
-             [[listener]]\nname = \"public\"\naddress = \"{public}\"\nupstream = \"origin\"\n"
-        );
-        match Daemon::start(None, "eu", &text) {
-            Ok(daemon) => return Ok((daemon, public)),
-            Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.context("no free port")?)
+/// A daemon that listens where no client and no other daemon is, so that a free port stays free; `tls` is a listener's `tls = …`, or nothing.
+fn edge(at: &str, origin: SocketAddr, tls: &str) -> Result<(Daemon, SocketAddr)> {
+    let public = TcpListener::bind((at, 0))?.local_addr()?;
+    let text = format!(
+        "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
+         [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\n\
+         [[listener]]\nname = \"public\"\naddress = \"{public}\"\nupstream = \"origin\"\n{tls}\n"
+    );
+    Ok((Daemon::start(None, "eu", &text)?, public))
 }
 
 /// Text without terminal colours.
@@ -46,7 +40,7 @@ fn plain(text: &[u8]) -> String {
 fn httpwg_passes_but_for_what_is_argued() -> Result<()> {
     let program = tools::folder("httpwg-cli-0.2.5")?.join("bin/httpwg");
     let origin = Origin::start("eu", "127.0.0.1:0")?;
-    let (_daemon, public) = edge(origin.address())?;
+    let (_daemon, public) = edge("127.2.0.5", origin.address(), "")?;
     // The judge itself panics where a connection that it broke is reset before it has read our last frame: then it is asked again.
     let judged = (0..5)
         .map(|_| judge(&program, public))
@@ -74,15 +68,32 @@ fn judge(program: &Path, public: SocketAddr) -> Result<(u32, Vec<String>)> {
 #[test]
 fn h2load_loses_no_request() -> Result<()> {
     let origin = Origin::start("eu", "127.0.0.1:0")?;
-    let (_daemon, public) = edge(origin.address())?;
+    let (_daemon, public) = edge("127.2.0.6", origin.address(), "")?;
+    load(&format!("http://{public}/"))
+}
+
+#[test]
+fn h2load_loses_no_request_over_tls() -> Result<()> {
+    let origin = Origin::start("eu", "127.0.0.1:0")?;
+    let folder = Folder::new("h2load")?;
+    let pair = Authority::new(&folder, "authority")?.server(&folder, "localhost")?;
+    let tls = format!("tls = {{ certificate = {:?}, key = {:?} }}", pair.certificate, pair.key);
+    let (_daemon, public) = edge("127.2.0.7", origin.address(), &tls)?;
+    load(&format!("https://{public}/"))
+}
+
+/// HTTP/1.1, then HTTP/2.
+fn load(url: &str) -> Result<()> {
     for form in [&["--h1"][..], &["-m", "4"]] {
-        let url = format!("http://{public}/");
-        let run = Command::new("h2load").args(["-n", "2000", "-c", "20"]).args(form).arg(&url).output();
+        let run = Command::new("h2load").args(["-n", "2000", "-c", "20"]).args(form).arg(url).output();
         let run = run.context("h2load: `cargo xtask setup` installs it")?;
         let said = plain(&run.stdout);
         let line = said.lines().find(|line| line.starts_with("requests:")).with_context(|| said.clone())?;
-        println!("h2load {}: {line}", form.join(" "));
+        println!("h2load {} {url}: {line}", form.join(" "));
         ensure!(line.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");
+        let agreed = if form == ["--h1"] { "http/1.1" } else { "h2" };
+        let spoken = said.lines().find_map(|line| line.strip_prefix("Application protocol: "));
+        ensure!(url.starts_with("http:") || spoken == Some(agreed), "{said}");
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod edges;
 #[cfg(feature = "daemon")]
 pub mod foreign;
 pub mod forward;
+pub mod frames;
 pub mod framing;
 pub mod http;
 pub mod lab;

@@ -477,6 +477,10 @@ fn hand_back(
         return Ok(tunnel::open(response, upgrade, tunnel::Ends { permit, in_flight, active, lease }));
     }
     let status = response.status();
+    // To HTTP/2's CONNECT a success means a tunnel, and here is none (RFC 8441, 5).
+    if status.is_success() && upgrade.is_some_and(|(_, extended)| extended) {
+        return Err(active);
+    }
     if answer::settle(status, response.headers_mut(), is_edges).is_err() {
         return Err(active);
     }

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 
 use http::header::{CONTENT_LENGTH, HOST, VIA};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::conn::Client;
 use super::headers::{self, CLIENT, HOPS, Present};
 use super::pins;
+use super::tunnel;
 use crate::config::types::ListenerKind;
 use crate::decide::framing::{is_host, is_same_host};
 use crate::decide::pin::Pin;
@@ -94,26 +96,41 @@ fn admissible(from: &Client, head: &Parts, present: &Present) -> Result<(), Reas
         return Err(Reason::BadRequest);
     }
     if head.method == Method::CONNECT {
-        return Err(Reason::NotImplemented);
+        return Err(if tunnel::is_nonsense(head) { Reason::BadRequest } else { Reason::NotImplemented });
     }
     if !target_fits(head) || !framing_is_plain(head, present) {
         return Err(Reason::BadRequest);
     }
     let hosts_fit = match head.version {
         Version::HTTP_11 => present.hosts == 1,
-        Version::HTTP_2 => present.hosts <= 1 && head.uri.authority().is_some() || present.hosts == 1,
+        Version::HTTP_2 => present.hosts <= 1 && head.uri.authority().is_some() || names_host(head, present),
         _ => present.hosts <= 1,
     };
     let host_is_one = head.headers.get(HOST).is_none_or(|host| is_host(host.as_bytes()));
     if hosts_fit && host_is_one { Ok(()) } else { Err(Reason::BadRequest) }
 }
 
-/// What HTTP/1 can't even say, and the library lets through (RFC 9113, 8.2.1 and 8.5).
+/// What HTTP/1 can't even say, and the library lets through (RFC 9113, 8.2.1, 8.3.1 and 8.5): blanks around a value, a quotation mark in a
+/// name, a path that begins with its query or fragment.
 fn is_well_formed(head: &Parts) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded =
         |value: &HeaderValue| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last());
-    (head.method != Method::CONNECT || head.uri.authority().is_some()) && !head.headers.values().any(padded)
+    let fits = |(name, value): (&HeaderName, &HeaderValue)| !name.as_str().contains('"') && !padded(value);
+    (head.method != Method::CONNECT || head.uri.authority().is_some())
+        && head.headers.iter().all(fits)
+        && head.uri.path_and_query().is_none_or(begins_with_path)
+}
+
+/// The library's `path` is `/` where there is none; where nothing stands before it, it is what was sent.
+fn begins_with_path(target: &PathAndQuery) -> bool {
+    let sent = Uri::from(target.clone());
+    !sent.path().is_empty() && target.as_str().starts_with(['/', '*'])
+}
+
+/// The one `Host` stands for `:authority`: a URL of `http` or `https` has a host (RFC 9110, 4.2).
+fn names_host(head: &Parts, present: &Present) -> bool {
+    present.hosts == 1 && head.headers.get(HOST).is_some_and(|host| !host.is_empty())
 }
 
 /// A path, `*` for `OPTIONS`, or a whole URL whose host is the one in `Host` (RFC 9112, 3.2; RFC 9113, 8.3.1): whoever comes after us may read

@@ -162,7 +162,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
         !NEVER_TRAILERS.contains(&name)
             && !name.starts_with("x-forwarded-")
             && !name.starts_with("tidegate-")
-            && !name.contains('_')
+            && !name.contains(['_', '"'])
     };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| !kept(name)).cloned().collect();
     for name in names {
@@ -210,12 +210,14 @@ pub(crate) fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iter
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
     let protocol = asked.then(|| headers.get(UPGRADE)).flatten()?;
-    // Behind a switch to HTTP/2 would be requests that nobody here sees; a client that can do without asks for it in vain.
-    let speaks_http = tokens(headers, &UPGRADE).any(|token| {
-        let name = token.split('/').next().unwrap_or_default();
-        ["h2", "h2c", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))
-    });
+    let speaks_http = tokens(headers, &UPGRADE).any(is_http);
     (!speaks_http).then(|| protocol.clone())
+}
+
+/// Behind a switch to this protocol would be requests that nobody here sees; a client that can do without asks for it in vain.
+pub(crate) fn is_http(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default();
+    ["h2", "h2c", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Puts an upgrade back in after [`strip_hop_by_hop`].

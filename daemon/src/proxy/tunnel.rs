@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -16,6 +17,7 @@ use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
 use crate::decide::admission::Permit;
+use crate::decide::framing::is_token;
 use crate::decide::reason::Reason;
 
 /// What a tunnel holds while it is open.
@@ -50,12 +52,27 @@ pub(crate) fn open(
     Response::from_parts(head, ResponseBody::Own { text: None, active: None, reset: false })
 }
 
-/// HTTP/2's extended CONNECT (RFC 8441) as the HTTP/1.1 upgrade that it stands for; `None` for any other request.
+/// An extended CONNECT whose protocol has no name.
+pub(crate) fn is_nonsense(head: &Parts) -> bool {
+    head.extensions.get::<Protocol>().is_some_and(|protocol| !is_name(protocol.as_str()))
+}
+
+/// A token, with a version if need be (RFC 9110, 7.8): HTTP/1.1's list of several is none.
+fn is_name(protocol: &str) -> bool {
+    let (name, version) = protocol.split_once('/').unwrap_or((protocol, "1"));
+    is_token(name.as_bytes()) && is_token(version.as_bytes())
+}
+
+/// HTTP/2's extended CONNECT (RFC 8441) as the HTTP/1.1 upgrade that it stands for; `None` for any other request, and for a protocol that
+/// HTTP/1.1 must not switch to here.
 pub(crate) fn extended_connect(request: &mut Request<Incoming>, dice: &Dice) -> Option<OnUpgrade> {
     if request.method() != Method::CONNECT {
         return None;
     }
-    let protocol = request.extensions().get::<Protocol>()?.as_str().to_owned();
+    let protocol = request.extensions().get::<Protocol>()?.as_str();
+    if !is_name(protocol) || headers::is_http(protocol) {
+        return None;
+    }
     let protocol = HeaderValue::try_from(protocol).ok()?;
     let upgrade = hyper::upgrade::on(&mut *request);
     *request.method_mut() = Method::GET;

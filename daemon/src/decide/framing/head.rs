@@ -60,9 +60,8 @@ pub(super) fn first_line_fault(bytes: &[u8]) -> Option<Fault> {
     let line = bytes[begun..].strip_suffix(b"\r").unwrap_or(&bytes[begun..]);
     let mut words = line.split(|byte| *byte == b' ');
     let (method, target, version) = (words.next()?, words.next().unwrap_or_default(), words.next());
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let number = version.and_then(|word| word.strip_prefix(b"HTTP/")).unwrap_or_default();
-    Some(if method.is_empty() || !method.iter().all(is_token) {
+    Some(if !is_token(method) {
         Fault::RequestLine
     } else if target.iter().any(|byte| !is_of_target(*byte)) {
         Fault::Target
@@ -71,6 +70,13 @@ pub(super) fn first_line_fault(bytes: &[u8]) -> Option<Fault> {
     } else {
         Fault::RequestLine
     })
+}
+
+/// Whether this is a token (RFC 9110, 5.6.2).
+#[must_use]
+pub fn is_token(text: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_tchar)
 }
 
 /// A version that is not spoken, or, where the line hasn't ended, its beginning.

@@ -14,6 +14,7 @@ mod tests;
 
 pub use fault::Fault;
 pub use frames::Frames;
+pub use head::is_token;
 pub use host::{is_host, is_same_host};
 
 use chunks::{Chunks, Followed};
