@@ -4,6 +4,8 @@
 //! tickets durable. Links take rows with [`Spool::next`] and give them back with [`Spool::applied`], or with [`Spool::rests`] and later
 //! [`Spool::repeated`]. Books and rows change in the same transaction.
 
+mod changes;
+mod journal;
 mod store;
 #[cfg(test)]
 mod tests;

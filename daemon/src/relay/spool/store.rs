@@ -1,16 +1,21 @@
-//! Rows and books on disk, in one redb file. Never decides what is kept.
+//! Rows and books on disk, in one redb file with a journal before it. Never decides what is kept.
+//!
+//! A commit goes into the journal; what came together there is written to the database when the journal is full, when rows are read, and
+//! for a batch that is large anyway. Most rows have been applied by then, and never reach the database.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 use thiserror::Error;
 
+use super::changes::{Batch, Changes};
+use super::journal::Journal;
 use crate::decide::relay::books::Books;
 use crate::decide::relay::lane::Row;
 
@@ -25,8 +30,10 @@ const NEXT: TableDefinition<'_, u32, u64> = TableDefinition::new("next");
 /// `pool NUL region` to lane.
 const LANES: TableDefinition<'_, &str, u32> = TableDefinition::new("lanes");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// Layout of this file.
-const FORMAT: u64 = 1;
+/// Layout of this file: 2 has a journal beside it.
+const FORMAT: u64 = 2;
+/// A batch of more bytes goes to the database at once.
+const LARGE: usize = 128 * 1024;
 /// Bytes of redb's page cache.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
@@ -75,40 +82,36 @@ impl StoreError {
     }
 }
 
-/// Opens the database; again after a failure.
-pub type Opener = Box<dyn Fn() -> Result<Database, StoreError> + Send>;
+/// How the spool's files are opened.
+pub struct Opener {
+    /// Opens the database; again after a failure.
+    pub database: Box<dyn Fn() -> Result<Database, StoreError> + Send>,
+    /// Opens the journal.
+    pub journal: Box<dyn Fn() -> Result<Box<dyn StorageBackend>, StoreError> + Send>,
+}
 
-/// An opener of a file of mode 0600.
+/// An opener of files of mode 0600; the journal is beside the database.
 #[must_use]
 pub fn file(path: PathBuf) -> Opener {
-    Box::new(move || {
-        let file = open_file(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
-        let backend = FileBackend::new(file).map_err(StoreError::from_redb)?;
-        redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(StoreError::from_redb)
-    })
+    let beside = path.with_extension("journal");
+    Opener {
+        database: Box::new(move || {
+            redb::Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .create_with_backend(backend(&path)?)
+                .map_err(StoreError::from_redb)
+        }),
+        journal: Box::new(move || Ok(Box::new(backend(&beside)?))),
+    }
+}
+
+fn backend(path: &Path) -> Result<FileBackend, StoreError> {
+    let file = open_file(path).map_err(|source| StoreError::File { path: path.into(), source })?;
+    FileBackend::new(file).map_err(StoreError::from_redb)
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-/// What one commit changes.
-#[derive(Default)]
-pub(super) struct Batch {
-    /// Rows below this number of a lane go.
-    pub(super) voids: Vec<(u32, u64)>,
-    pub(super) puts: Vec<(u32, Arc<Row>)>,
-    pub(super) removes: Vec<(u32, u64)>,
-    pub(super) rests: Vec<(u32, u64)>,
-    /// As `removes`, of rows that rested.
-    pub(super) repeated: Vec<(u32, u64)>,
-    pub(super) books: Vec<(u32, Books)>,
-    pub(super) next: Vec<(u32, u64)>,
-    /// The daemon stops, and everything is in.
-    pub(super) clean: bool,
 }
 
 /// What the file said of the last daemon.
@@ -117,25 +120,58 @@ pub(super) struct Past {
     pub(super) clean: bool,
 }
 
-/// The open file.
+/// The open files.
 pub(super) struct Store {
     opener: Opener,
     db: Option<Database>,
+    journal: Journal,
+    /// Of the journal's records.
+    epoch: u64,
+    /// What is in the journal alone.
+    changes: Changes,
 }
 
 impl Store {
-    /// Opens or makes the file.
+    /// Opens or makes the files; what the journal holds goes to the database.
     pub(super) fn open(opener: Opener) -> Result<(Self, Past), StoreError> {
-        let db = opener()?;
-        let past = begin(&db)?;
-        Ok((Self { opener, db: Some(db) }, past))
+        let db = (opener.database)()?;
+        let (past, epoch) = begin(&db)?;
+        let io = |error: io::Error| StoreError::Io(error.to_string());
+        let (journal, records) = Journal::open((opener.journal)()?, epoch).map_err(io)?;
+        let mut changes = Changes::default();
+        for record in records {
+            let batch = Batch::decode(&record);
+            changes.fold(&batch.ok_or_else(|| StoreError::Damaged("a record of the journal".into()))?);
+        }
+        let mut store = Self { opener, db: Some(db), journal, epoch, changes };
+        store.turn()?;
+        Ok((store, past))
     }
 
     fn db(&mut self) -> Result<&Database, StoreError> {
         if self.db.is_none() {
-            self.db = Some((self.opener)()?);
+            self.db = Some((self.opener.database)()?);
         }
         self.db.as_ref().ok_or(StoreError::InUse)
+    }
+
+    /// Writes what is in the journal alone to the database, and begins the journal anew.
+    fn turn(&mut self) -> Result<(), StoreError> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let epoch = self.epoch.wrapping_add(1);
+        let changes = std::mem::take(&mut self.changes);
+        let done = self.db().and_then(|db| write(db, &changes, epoch).map_err(StoreError::from_redb));
+        if done.is_err() {
+            // redb refuses everything after a failed write; a fresh handle starts from the last transaction, which may be this one.
+            self.db = None;
+            self.changes = Changes { doubtful: true, ..changes };
+            return done;
+        }
+        self.epoch = epoch;
+        self.journal.turn(epoch);
+        Ok(())
     }
 
     /// The lane of this name, made if need be, and its books, next number and rows.
@@ -171,6 +207,7 @@ impl Store {
         from: u64,
         bytes: usize,
     ) -> Result<(Vec<Row>, bool), StoreError> {
+        self.turn()?;
         let db = self.db()?;
         let read = || -> Result<(Vec<Row>, bool), redb::Error> {
             let txn = db.begin_read()?;
@@ -200,83 +237,94 @@ impl Store {
         read().map_err(StoreError::from_redb)
     }
 
-    /// Makes the batch durable, or nothing of it. After an error the same batch may be tried again.
+    /// Makes the batch durable. After an error the same batch must be tried again.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let done = self.db().and_then(|db| write(db, batch).map_err(StoreError::from_redb));
-        if done.is_err() {
-            // redb refuses everything after a failed write; a fresh handle starts from the last commit.
-            self.db = None;
-        }
-        done
+        let at_once = batch.clean || self.changes.doubtful || batch.weight() > LARGE;
+        let journalled = !at_once
+            && self
+                .journal
+                .append(|record| batch.encode(record))
+                .map_err(|error| StoreError::Io(error.to_string()))?;
+        self.changes.fold(batch);
+        if journalled { Ok(()) } else { self.turn() }
     }
 }
 
-fn begin(db: &Database) -> Result<Past, StoreError> {
-    let run = || -> Result<Result<bool, u64>, redb::Error> {
+/// Notes that a daemon runs; the epoch of the journal.
+fn begin(db: &Database) -> Result<(Past, u64), StoreError> {
+    let run = || -> Result<Result<(bool, u64), u64>, redb::Error> {
         let txn = db.begin_write()?;
-        let clean = {
+        let begun = {
             let mut meta = txn.open_table(META)?;
             let format = meta.get("format")?.map(|format| format.value());
             if let Some(found) = format.filter(|&found| found > FORMAT) {
                 return Ok(Err(found));
             }
             let clean = meta.get("clean")?.is_none_or(|clean| clean.value() == 1);
+            let epoch = meta.get("epoch")?.map(|epoch| epoch.value());
+            // Any number that no journal of another database has.
+            let epoch = epoch.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
             meta.insert("format", FORMAT)?;
             meta.insert("clean", 0)?;
-            clean
+            meta.insert("epoch", epoch)?;
+            (clean, epoch)
         };
         txn.open_table(ROWS)?;
         txn.open_table(RESTING)?;
         txn.open_table(BOOKS)?;
         txn.commit()?;
-        Ok(Ok(clean))
+        Ok(Ok(begun))
     };
     match run().map_err(StoreError::from_redb)? {
-        Ok(clean) => Ok(Past { clean }),
+        Ok((clean, epoch)) => Ok((Past { clean }, epoch)),
         Err(found) => Err(StoreError::Newer { found }),
     }
 }
 
-fn write(db: &Database, batch: &Batch) -> Result<(), redb::Error> {
+/// One transaction: the changes, and that the journal goes on with `epoch`.
+fn write(db: &Database, changes: &Changes, epoch: u64) -> Result<(), redb::Error> {
     let txn = db.begin_write()?;
-    {
-        let mut rows = txn.open_table(ROWS)?;
-        for &(lane, below) in &batch.voids {
-            rows.retain_in((lane, 0)..(lane, below), |_, _| false)?;
-        }
-        let mut value = Vec::new();
-        for (lane, row) in &batch.puts {
-            encode(row, &mut value);
-            rows.insert((*lane, row.first), value.as_slice())?;
-        }
-        for &name in batch.removes.iter().chain(&batch.repeated) {
-            rows.remove(name)?;
-        }
-        let mut resting = txn.open_table(RESTING)?;
-        for &name in &batch.rests {
-            resting.insert(name, ())?;
-        }
-        for &name in &batch.repeated {
-            resting.remove(name)?;
-        }
-        for &(lane, below) in &batch.voids {
-            resting.retain_in((lane, 0)..(lane, below), |_, ()| false)?;
-        }
-    }
+    write_rows(&txn, changes)?;
     let mut books = txn.open_table(BOOKS)?;
-    for (lane, entry) in &batch.books {
+    for (lane, entry) in &changes.books {
         books.insert(lane, entry.to_array())?;
     }
     drop(books);
     let mut next = txn.open_table(NEXT)?;
-    for (lane, number) in &batch.next {
+    for (lane, number) in &changes.next {
         next.insert(lane, number)?;
     }
     drop(next);
-    if batch.clean {
-        txn.open_table(META)?.insert("clean", 1)?;
+    let mut meta = txn.open_table(META)?;
+    meta.insert("epoch", epoch)?;
+    if changes.clean {
+        meta.insert("clean", 1)?;
     }
+    drop(meta);
     txn.commit()?;
+    Ok(())
+}
+
+fn write_rows(txn: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
+    let (mut rows, mut resting) = (txn.open_table(ROWS)?, txn.open_table(RESTING)?);
+    for (&lane, &below) in &changes.voids {
+        rows.retain_in((lane, 0)..(lane, below), |_, _| false)?;
+        resting.retain_in((lane, 0)..(lane, below), |_, ()| false)?;
+    }
+    let mut value = Vec::new();
+    for (&name, row) in &changes.puts {
+        encode(row, &mut value);
+        rows.insert(name, value.as_slice())?;
+    }
+    for &name in &changes.removes {
+        rows.remove(name)?;
+    }
+    for &name in &changes.rests {
+        resting.insert(name, ())?;
+    }
+    for &name in &changes.rested {
+        resting.remove(name)?;
+    }
     Ok(())
 }
 

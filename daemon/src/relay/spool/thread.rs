@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::store::{Batch, Past, Store};
+use super::changes::Batch;
+use super::store::{Past, Store};
 use super::{
     Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Settled, Shared, Spool, SpoolConfig,
     StoreError, Teller, lock, now_ms,
