@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::chance::Chance;
 use crate::config::{self, Config};
 use crate::decide::admission::Book;
+use crate::decide::hold::Hold;
 use crate::decide::home::{Homes, PrefixHomes};
 use crate::decide::inforce::InForce;
 use crate::decide::overrides::{Caller, Order, Overrides, Setting, Slot};
@@ -23,6 +24,8 @@ use crate::decide::watch::Watch;
 pub(super) const FALL: u32 = 3;
 pub(super) const RISE: u32 = 2;
 pub(super) const PROBE_NS: u64 = 200_000_000;
+/// What a failover lasts at least with such probes.
+pub(super) const HELD_NS: u64 = 1_000_000_000;
 
 /// Another region's edge, as this one sees it.
 pub(super) struct Watched {
@@ -49,6 +52,7 @@ pub(super) struct Host {
     pub(super) live: Live,
     pub(super) watched: Vec<Watched>,
     in_failover: Regions<bool>,
+    holds: Regions<Hold>,
 }
 
 /// What all hosts of a world have in common.
@@ -82,6 +86,7 @@ impl Host {
         let policy = Policy::compile(&config, &in_force, Arc::clone(&homes), &mut book, 1).expect("names");
         let live = Live::all_up(&policy);
         let in_failover = config.regions.map(|_| false);
+        let holds = config.regions.map(|_| Hold::default());
         let region = RegionId::new(region).expect("few");
         Self {
             region,
@@ -95,6 +100,7 @@ impl Host {
             live,
             watched: Vec::new(),
             in_failover,
+            holds,
         }
     }
 
@@ -136,8 +142,9 @@ impl Host {
         self.tick(now);
     }
 
-    /// A probe's result, with what the edge says of its own region.
-    pub(super) fn probed(&mut self, at: usize, answer: Option<bool>) {
+    /// A probe's result, with what the edge says of its own region. Returns that region if it came to have an edge that counts as up, or lost
+    /// its last one.
+    pub(super) fn probed(&mut self, at: usize, answer: Option<bool>, now_ns: u64) -> Option<RegionId> {
         let watched = &mut self.watched[at];
         if watched.watch.observe(answer.is_some()).is_some() {
             watched.changes += 1;
@@ -148,8 +155,11 @@ impl Host {
         let up = of_region.filter(|watched| watched.watch.is_up());
         let (count, failover) =
             up.fold((0, false), |(count, any), watched| (count + 1, any || watched.failover));
-        self.live.edges_up[region] = count;
+        let before = self.live.edges_up[region];
+        let counted = self.holds[region].counts(count, PROBE_NS / 1_000_000, now_ns / 1_000_000);
+        self.live.edges_up[region] = counted;
         self.live.peer_failover[region] = failover;
+        ((before == 0) != (counted == 0)).then_some(region)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
+use super::host::HELD_NS;
 use crate::decide::reason::Reason;
+use crate::decide::region::RegionId;
 
 /// How a request ended, for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Ledger {
     seen: Vec<u32>,
     ended: Vec<Option<Ended>>,
     admissions: Admissions,
+    /// When automatic failovers began, by host and region.
+    failovers: BTreeMap<(usize, RegionId), Option<u64>>,
     totals: Totals,
 }
 
@@ -42,6 +46,7 @@ pub(super) struct Totals {
     pub(super) unreachable: u64,
     pub(super) disturbances: u64,
     pub(super) sides_changed: u64,
+    pub(super) failovers_changed: u64,
 }
 
 impl AddAssign for Totals {
@@ -57,6 +62,7 @@ impl AddAssign for Totals {
         self.unreachable += other.unreachable;
         self.disturbances += other.disturbances;
         self.sides_changed += other.sides_changed;
+        self.failovers_changed += other.failovers_changed;
     }
 }
 
@@ -73,6 +79,7 @@ impl Totals {
             self.unreachable,
             self.disturbances,
             self.sides_changed,
+            self.failovers_changed,
         ];
         assert!(all.iter().all(|count| *count > 0), "{self:?}");
     }
@@ -118,6 +125,19 @@ impl Ledger {
             self.totals.too_many_hops += u64::from(reason == Reason::TooManyHops);
         }
         self.ended[request] = Some(ended);
+    }
+
+    /// A host's view of a region turned, the first time into failover: what has begun lasts.
+    pub(super) fn failed_over(&mut self, host: usize, region: RegionId, now_ns: u64) {
+        self.totals.failovers_changed += 1;
+        let began = self.failovers.entry((host, region)).or_default();
+        match began.take() {
+            None => *began = Some(now_ns),
+            Some(began) => assert!(
+                now_ns - began >= HELD_NS,
+                "host {host}: the automatic failover of {region:?} flaps: from {began} to {now_ns} ns"
+            ),
+        }
     }
 
     pub(super) fn admitted(&mut self, host: usize, ceiling: &str, now_ns: u64, limit: f64) {

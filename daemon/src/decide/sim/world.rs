@@ -45,6 +45,8 @@ pub(super) struct World {
     cut: BTreeSet<(RegionId, RegionId)>,
     /// Hosts whose every other probe fails.
     flapping: BTreeSet<usize>,
+    /// Regions that are away for as many probes as it takes, and back for as many, again and again.
+    limping: BTreeSet<RegionId>,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     number: u64,
     now_ns: u64,
@@ -93,7 +95,7 @@ impl World {
             host.watched = watched.collect();
         }
         let (events, flights) = (BinaryHeap::new(), Vec::new());
-        let (cut, flapping) = (BTreeSet::new(), BTreeSet::new());
+        let (cut, flapping, limping) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let ledger = Ledger::default();
         Self {
             chance,
@@ -101,6 +103,7 @@ impl World {
             hosts,
             cut,
             flapping,
+            limping,
             events,
             number: 0,
             now_ns: BEGIN_NS,
@@ -125,6 +128,7 @@ impl World {
         }
         self.until(BEGIN_NS + STORMY_NS);
         self.flapping.clear();
+        self.limping.clear();
         let restless = self.changes();
         self.until(BEGIN_NS + STORMY_NS + QUIET_NS);
         self.check_settled(&restless);
@@ -173,7 +177,9 @@ impl World {
 
     fn reaches(&self, from: usize, to: usize) -> bool {
         let (a, b) = (self.hosts[from].region, self.hosts[to].region);
-        self.hosts[from].alive && self.hosts[to].alive && !self.cut.contains(&(a.min(b), a.max(b)))
+        let away =
+            self.limping.contains(&b) && self.now_ns / PROBE_NS % u64::from(FALL + RISE) < u64::from(FALL);
+        self.hosts[from].alive && self.hosts[to].alive && !self.cut.contains(&(a.min(b), a.max(b))) && !away
     }
 
     fn probe(&mut self, from: usize) {
@@ -188,8 +194,10 @@ impl World {
             let flaps = self.flapping.contains(&to) && (self.now_ns / PROBE_NS).is_multiple_of(2);
             let region = self.hosts[to].region;
             let answer = (truth && !flaps).then(|| self.hosts[to].policy.failover[region]);
-            if self.hosts[from].alive {
-                self.hosts[from].probed(at, answer);
+            if self.hosts[from].alive
+                && let Some(region) = self.hosts[from].probed(at, answer, self.now_ns)
+            {
+                self.ledger.failed_over(from, region, self.now_ns);
             }
         }
     }
@@ -198,7 +206,7 @@ impl World {
         self.ledger.count(|totals| totals.disturbances += 1);
         let (host, now) = (self.chance.below(self.hosts.len()), at(self.now_ns));
         let region = self.hosts[host].region;
-        match self.chance.below(7) {
+        match self.chance.below(8) {
             0 => self.hosts[host].alive ^= true,
             1 => {
                 let other = self.hosts[self.chance.below(self.hosts.len())].region;
@@ -216,6 +224,9 @@ impl World {
                 let mode =
                     self.chance.pick(&[MisrouteMode::Isthmus, MisrouteMode::Redirect, MisrouteMode::Local]);
                 self.hosts[host].order(Slot::Misroute, Some(Setting::Misroute(mode)), None, now);
+            }
+            6 => {
+                self.limping.insert(region);
             }
             _ => {
                 let (from, to) = (self.chance.between(10, 200), self.chance.between(0, 200));
@@ -236,6 +247,7 @@ impl World {
     fn heal(&mut self) {
         self.cut.clear();
         self.flapping.clear();
+        self.limping.clear();
         self.hosts.iter_mut().for_each(|host| host.alive = true);
     }
 
