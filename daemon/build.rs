@@ -10,13 +10,20 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
     println!("cargo:rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?);
-    let object = env::var_os(OVERRIDE).map_or_else(|| below_target(&out), PathBuf::from);
+    let given = env::var_os(OVERRIDE).map(PathBuf::from);
+    let object = given.clone().unwrap_or_else(|| below_target(&out));
     let code = if fs::metadata(&object).is_ok_and(|found| found.len() > 0) {
         println!("cargo:rerun-if-changed={}", object.display());
         fs::copy(&object, out.join("tidegate-xdp.o"))?;
         "Some(aya::include_bytes_aligned!(concat!(env!(\"OUT_DIR\"), \"/tidegate-xdp.o\")))"
     } else {
-        watch_for(&object)?;
+        match given {
+            // Its folder is somebody else's, and may be as large as the whole disk.
+            Some(missing) => {
+                println!("cargo:warning={OVERRIDE} names {}, which is not there", missing.display())
+            }
+            None => watch_for(&object)?,
+        }
         println!("cargo:warning=built without the NIC program; `cargo xtask build` makes and embeds it");
         "None"
     };
