@@ -99,6 +99,10 @@ fn ten_thousand_damaged_requests_do_no_harm() -> Result<()> {
 
 #[test]
 fn a_thousand_connections_and_readers_that_do_not_read_do_no_harm() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a thousand connections to one socket as root");
+        return Ok(());
+    }
     let daemon = Daemon::start(None, "north", FILE)?;
     let pid = daemon.id().context("it runs")?;
     ensure!(answers(&daemon), "it does not answer");

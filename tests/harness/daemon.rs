@@ -19,6 +19,15 @@ const START: Duration = Duration::from_secs(60);
 /// Longest wait until a daemon told to stop is gone.
 const STOP: Duration = Duration::from_secs(20);
 
+/// The name of this process's group, unless it is root's, who needs none.
+fn own_group() -> Option<String> {
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let named = Command::new("id").arg("-gn").output().ok()?;
+    Some(String::from_utf8(named.stdout).ok()?.trim().to_owned())
+}
+
 /// A daemon's place and, while it runs, its process.
 #[derive(Debug)]
 pub struct Daemon {
@@ -74,8 +83,11 @@ impl Daemon {
     /// When it can't be written.
     pub fn configure(&self, region: &str, body: &str) -> Result<()> {
         let (state, socket) = (self.folder.file("state"), self.socket());
+        // Who runs these tests without root may change what their daemons have in force.
+        let group = own_group().filter(|_| !body.contains("write_group"));
+        let group = group.map_or_else(String::new, |group| format!("write_group = {group:?}\n"));
         let head = format!(
-            "[host]\nregion = {region:?}\ninstance = {:?}\nstate_dir = {state:?}\n\n[admin]\nsocket = {socket:?}\n\n",
+            "[host]\nregion = {region:?}\ninstance = {:?}\nstate_dir = {state:?}\n\n[admin]\nsocket = {socket:?}\n{group}\n",
             self.instance
         );
         self.folder.write("tidegate.toml", &(head + body)).map(drop)

@@ -20,6 +20,16 @@ pub fn folder(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Whether a tool of [`folder`] is not there; says that the test is skipped then, which fails the whole where nothing may be.
+#[must_use]
+pub fn lacks(name: &str) -> bool {
+    let missing = folder(name).err();
+    if let Some(why) = &missing {
+        println!("skipped: {why}");
+    }
+    missing.is_some()
+}
+
 /// Whether Debian's Python 3 has a module.
 #[must_use]
 pub fn has_module(module: &str) -> bool {
