@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
         match given {
             // Its folder is somebody else's, and may be as large as the whole disk.
             Some(missing) => {
-                println!("cargo:warning={OVERRIDE} names {}, which is not there", missing.display())
+                println!("cargo:warning={OVERRIDE} names {}, which is not there", missing.display());
             }
             None => watch_for(&object)?,
         }
