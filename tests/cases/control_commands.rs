@@ -212,7 +212,7 @@ fn what_was_changed_survives_a_kill_and_runs_out_all_the_same() -> Result<()> {
     let status = daemon.tell(&["status", "--json"])?;
     ensure!(status.contains("\"kept\""), "{status}");
     let told = || daemon.tell(&["status", "--json"]).unwrap_or_default();
-    tidegate_tests::process::wait_until("the rest to run out", std::time::Duration::from_secs(10), || {
+    tidegate_tests::process::wait_until("the rest to run out", std::time::Duration::from_secs(60), || {
         let status = told();
         status.contains("\"mode\": \"redirect\"")
             && !status.contains("\"limit\": 7,")

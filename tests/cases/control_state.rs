@@ -1,21 +1,20 @@
 //! What operators changed, under kills and under failing system calls: nothing acknowledged is lost, nothing refused comes back,
 //! nothing is torn. `TIDEGATE_STATE_KILLS` asks for another number of kills.
 
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tidegate_tests::daemon::Daemon;
+use tidegate_tests::fault::{self, Fault, When};
 use tidegate_tests::http;
 use tidegate_tests::process::wait_until;
 
 const FILE: &str =
     "[[region]]\nname = \"north\"\n[[ceiling]]\nname = \"everyone\"\nrequests_per_second = 1_000\n";
 const KILLS: u64 = 15;
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn set(socket: &Path, limit: u64) -> Result<http::Response> {
     let body = format!("{{\"requests_per_second\": {limit}}}");
@@ -68,51 +67,10 @@ fn kills_between_and_inside_of_writes_lose_nothing_that_was_acknowledged() -> Re
     Ok(())
 }
 
-/// strace(1), making the first such call on that path fail in each thread of a process.
-struct Fault {
-    strace: Child,
-    seen: std::path::PathBuf,
-}
-
-impl Fault {
-    fn on(daemon: &Daemon, call: &str, path: &Path, error: &str) -> Result<Self> {
-        let seen = daemon.folder().file("strace");
-        let pid = daemon.id().context("it runs")?.to_string();
-        let mut command = Command::new("strace");
-        command.args(["-f", "-p", &pid, "-P"]).arg(path).arg("-o").arg(&seen);
-        command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={call}:error={error}:when=1")]);
-        let mut strace = command.stderr(Stdio::piped()).spawn().context("strace (Debian's strace)")?;
-        // It says so when it holds the process; nothing is injected before.
-        let mut said = Vec::new();
-        let stderr = strace.stderr.as_mut().context("its words")?;
-        while !said.ends_with(b"attached\n") && !said.ends_with(b"threads\n") {
-            let mut byte = [0];
-            ensure!(stderr.read(&mut byte)? == 1, "strace: {}", String::from_utf8_lossy(&said));
-            said.push(byte[0]);
-        }
-        Ok(Self { strace, seen })
-    }
-
-    /// Lets the process go; whether a call was made to fail.
-    fn end(mut self) -> Result<bool> {
-        let pid = rustix::process::Pid::from_child(&self.strace);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
-        self.strace.wait()?;
-        Ok(std::fs::read_to_string(&self.seen)?.contains("(INJECTED)"))
-    }
-}
-
-impl Drop for Fault {
-    fn drop(&mut self) {
-        let _ = self.strace.kill();
-        let _ = self.strace.wait();
-    }
-}
-
 #[test]
 fn a_failing_call_of_a_save_refuses_the_change_and_a_restart_agrees() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: tracing the daemon's system calls needs root");
+    if let Some(why) = fault::unavailable() {
+        println!("skipped: {why}");
         return Ok(());
     }
     let mut daemon = Daemon::start(None, "north", FILE)?;
@@ -131,7 +89,7 @@ fn a_failing_call_of_a_save_refuses_the_change_and_a_restart_agrees() -> Result<
     for error in ["ENOSPC", "EIO", "EINTR"] {
         for (call, path) in calls {
             let place = format!("{error} at {call} of {}", path.display());
-            let fault = Fault::on(&daemon, call, path, error)?;
+            let fault = Fault::on(&daemon, call, path, (error, When::First))?;
             let answer = set(&daemon.socket(), last + 1)?;
             ensure!(fault.end()?, "{place}: no such call was made");
             // An interrupted call is made again, except rename, of which no system says that it can be interrupted.

@@ -1,7 +1,7 @@
 //! Clients that people use, in their own languages, against an edge: Node, Python, Go, gRPC, and the WebSocket suite. Holds no rule of the edge.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tidegate_tests::certs::Authority;
 use tidegate_tests::edges::Edge;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::Process;
 use tidegate_tests::recorder::Origin;
 use tidegate_tests::scratch::Folder;
@@ -147,14 +148,15 @@ fn websocket() -> Result<()> {
         return Ok(());
     };
     let python = tools::python2().context("the suite is there, its Python 2.7 is not")?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let doors = Doors::to(SocketAddr::from(([127, 0, 0, 1], port)))?;
+    let at = free_address()?;
+    let doors = Doors::to(at)?;
     let seen = doors.edge.address("clear")?;
     let mut origin = Command::new(&python);
-    origin.arg(script("websocket_origin.py")).args([port.to_string(), seen.port().to_string()]);
+    origin.arg(script("websocket_origin.py")).arg(at.ip().to_string());
+    origin.args([at.port().to_string(), seen.port().to_string()]);
     let log = doors.folder.file("origin.log");
     let mut origin = Process::spawn("the echo server", origin.env("PYTHONUSERBASE", &suite), &log)?;
-    origin.wait_until("listening", BOUND, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    origin.wait_until("listening", BOUND, || TcpStream::connect(at).is_ok())?;
     let specification = format!(
         r#"{{"options": {{"failByDrop": false}}, "outdir": "./reports", "cases": ["*"], "exclude-cases": ["12.*", "13.*"],
             "exclude-agent-cases": {{}}, "servers": [{{"agent": "tidegate", "url": "ws://{seen}"}}]}}"#

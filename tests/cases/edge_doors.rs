@@ -12,13 +12,17 @@ use tidegate_tests::raw::{Connection, get};
 use tidegate_tests::recorder::Origin;
 
 const EU: &str = "127.1.0.1";
-const BOUND: Duration = Duration::from_secs(20);
+/// `response_timeout`, in seconds: far above what a busy machine needs for an answer.
+const LATE: u64 = 3;
+/// How long a closed connection is still read from.
+const LINGERS: Duration = Duration::from_secs(1);
+const BOUND: Duration = Duration::from_secs(60);
 
 fn edge(listener: &str, more: &str) -> Result<(Edge, Origin, SocketAddr)> {
     let origin = Origin::start("eu", "127.0.0.1:0")?;
     let text = format!(
         "[host]\nregion = \"eu\"\nworkers = 2\n[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
-         [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{}\"]\nresponse_timeout = \"1s\"\n\
+         [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{}\"]\nresponse_timeout = \"{LATE}s\"\n\
          [[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nupstream = \"origin\"\n{listener}\n{more}\n",
         origin.address()
     );
@@ -60,15 +64,9 @@ fn the_proxy_protocol_tells_the_client() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn who_keeps_us_waiting_is_let_go() -> Result<()> {
-    let limits = "limits = { header_timeout = \"1s\", idle_timeout = \"2s\", body_idle_timeout = \"1s\" }";
-    let (_edge, _origin, address) = edge(limits, "")?;
-    let closed_after = |mut connection: Connection| -> Result<(Duration, Vec<u8>)> {
-        let began = Instant::now();
-        let rest = connection.rest().unwrap_or_default();
-        Ok((began.elapsed(), rest))
-    };
+/// Four ways to keep an edge waiting, with the time after which it would have ended each without these limits; how long it bore them.
+fn waits(address: SocketAddr) -> Result<Vec<(Duration, Duration)>> {
+    let began = Instant::now();
     let mut head = Connection::open(EU, address)?;
     head.send("GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ")?;
     let mut idle = Connection::open(EU, address)?;
@@ -76,26 +74,42 @@ fn who_keeps_us_waiting_is_let_go() -> Result<()> {
     let mut body = Connection::open(EU, address)?;
     body.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")?;
     let silent = Connection::open(EU, address)?;
-    let (after, rest) = closed_after(body)?;
-    assert!(String::from_utf8_lossy(&rest).starts_with("HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
-    assert!(after < Duration::from_secs(8));
-    for connection in [head, silent, idle] {
-        let (after, _) = closed_after(connection)?;
-        assert!(after < Duration::from_secs(8), "{after:?}");
+    let answer = body.receive(false)?;
+    assert_eq!(answer.status, 408, "{answer:?}");
+    let mut borne = Vec::new();
+    for (mut connection, default) in [(head, 10), (silent, 10), (body, 30), (idle, 75)] {
+        // However it ends.
+        drop(connection.rest());
+        borne.push((began.elapsed(), Duration::from_secs(default)));
     }
-    Ok(())
+    Ok(borne)
+}
+
+#[test]
+fn who_keeps_us_waiting_is_let_go() -> Result<()> {
+    let limits = "limits = { header_timeout = \"2s\", idle_timeout = \"2s\", body_idle_timeout = \"2s\" }";
+    let (_edge, _origin, address) = edge(limits, "")?;
+    let mut borne = Vec::new();
+    // A machine that is so busy that the defaults cannot be told from these limits is asked again.
+    for _ in 0..5 {
+        borne = waits(address)?;
+        if borne.iter().all(|(borne, default)| borne < default) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("borne for (and by default): {borne:?}")
 }
 
 #[test]
 fn a_slow_answer_is_504_but_a_slow_upload_is_not() -> Result<()> {
     let (_edge, _origin, address) = edge("", "")?;
-    let late = get(EU, address, "/sleep/3000", &[])?;
+    let late = get(EU, address, &format!("/sleep/{}", LATE * 20_000), &[])?;
     assert_eq!((late.status, late.header("tidegate-reason")), (504, Some("upstream_timeout")));
     let mut upload = Connection::open(EU, address)?;
     upload.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")?;
     for byte in "0123456789".chars() {
         // tidy: sleep because the upload must last longer than `response_timeout` in all, with no pause that long.
-        std::thread::sleep(Duration::from_millis(150));
+        std::thread::sleep(Duration::from_secs(LATE) / 8);
         upload.send(byte.to_string())?;
     }
     assert_eq!(upload.receive(false)?.text(), "0123456789");
@@ -120,7 +134,7 @@ fn more_connections_than_allowed_wait_outside() -> Result<()> {
 fn draining_finishes_what_has_begun() -> Result<()> {
     let (edge, origin, address) = edge("", "")?;
     let mut busy = Connection::open(EU, address)?;
-    busy.send("GET /sleep/500 HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    busy.send("GET /sleep/2000 HTTP/1.1\r\nHost: h\r\n\r\n")?;
     let mut idle = Connection::open(EU, address)?;
     assert_eq!(ask(&mut idle)?, 200);
     wait_until("it is under way", BOUND, || origin.seen().len() == 2)?;
@@ -141,14 +155,20 @@ fn a_client_that_still_sends_is_not_reset_under_its_last_answer() -> Result<()> 
         ("GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", 400),
     ];
     for (head, status) in rows {
-        let mut connection = Connection::open(EU, address)?;
-        connection.send(head)?;
-        assert_eq!(connection.receive(false)?.status, status);
-        // What is sent to a closed socket is answered with a reset, and the next write fails.
-        for _ in 0..4 {
-            connection.send("x".repeat(50_000))?;
+        let in_time = |asked: &Instant| asked.elapsed() < LINGERS / 2;
+        loop {
+            let (asked, mut connection) = (Instant::now(), Connection::open(EU, address)?);
+            connection.send(head)?;
+            assert_eq!(connection.receive(false)?.status, status);
+            // What is sent to a closed socket is answered with a reset, and the next write fails.
+            let sent = (0..4).try_for_each(|_| connection.send("x".repeat(50_000)));
+            let rest = sent.and_then(|()| connection.rest());
+            // A busy machine may have kept us longer than it lingers: then nothing was asked.
+            if rest.is_ok() || in_time(&asked) {
+                assert!(rest?.is_empty());
+                break;
+            }
         }
-        assert!(connection.rest()?.is_empty());
     }
     Ok(())
 }
@@ -181,7 +201,8 @@ fn an_endpoint_that_keeps_failing_is_passed_over() -> Result<()> {
     ))?;
     let mut connection = Connection::open(EU, edge.address("public")?)?;
     let mut failed = 0;
-    for _ in 0..100 {
+    // Few enough to be over before it is tried again, after 10 s.
+    for _ in 0..40 {
         failed += u32::from(ask(&mut connection)? == 503);
     }
     assert_eq!(failed, 5, "five failures in a row, then the other one has all");

@@ -1,35 +1,17 @@
 //! Framing and smuggling through the real daemon: whatever a client sends, the origin sees what the proxy saw, or nothing.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result, ensure};
-use tidegate_tests::daemon::{self, Daemon};
+use anyhow::{Result, ensure};
+use tidegate_tests::daemon::Daemon;
 use tidegate_tests::framing::{self, Case, Outcome};
 use tidegate_tests::raw::Connection;
 use tidegate_tests::strict::{Reply, Request, Strict};
 
 const CLIENT: &str = "127.0.0.1";
-
-/// A daemon in front of an origin, and where it listens. A free port may be somebody else's a moment later: then there is another one.
-fn edge(origin: SocketAddr) -> Result<(Daemon, SocketAddr)> {
-    daemon::binary()?;
-    let mut last = None;
-    for _ in 0..5 {
-        let public = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let text = format!(
-            "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
-             [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\nretries = {{ attempts = 0, budget = 0 }}\n\
-             [[listener]]\nname = \"public\"\naddress = \"{public}\"\nupstream = \"origin\"\n"
-        );
-        match Daemon::start(None, "eu", &text) {
-            Ok(daemon) => return Ok((daemon, public)),
-            Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.context("no free port")?)
-}
+/// A request that reaches the origin twice would look like smuggling.
+const NO_RETRIES: &str = "retries = { attempts = 0, budget = 0 }";
 
 /// How a case's bytes are cut into writes.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +88,7 @@ fn found(requests: Vec<Request>) -> Vec<(String, String)> {
 #[test]
 fn the_origin_sees_what_the_proxy_saw_or_nothing() -> Result<()> {
     let origin = Strict::ok()?;
-    let (daemon, public) = edge(origin.address())?;
+    let (daemon, public) = Daemon::edge(origin.address(), NO_RETRIES, "")?;
     let cases = framing::all();
     let mut wrong = Vec::new();
     for cut in [Cut::Whole, Cut::Halves, Cut::Bytes] {
@@ -265,7 +247,7 @@ fn by_case(request: &Request) -> Reply {
 #[test]
 fn an_origins_answer_is_passed_on_as_it_was_meant_or_not_at_all() -> Result<()> {
     let origin = Strict::start(by_case)?;
-    let (_daemon, public) = edge(origin.address())?;
+    let (_daemon, public) = Daemon::edge(origin.address(), NO_RETRIES, "")?;
     let mut wrong = Vec::new();
     for (at, (name, _, expected)) in ANSWERS.iter().enumerate() {
         let mut connection = Connection::open(CLIENT, public)?;
@@ -305,7 +287,7 @@ fn final_answer(connection: &mut Connection) -> io::Result<tidegate_tests::raw::
 #[test]
 fn what_an_origin_sends_behind_an_answer_is_nobodys() -> Result<()> {
     let origin = Strict::start(by_case)?;
-    let (_daemon, public) = edge(origin.address())?;
+    let (_daemon, public) = Daemon::edge(origin.address(), NO_RETRIES, "")?;
     for (at, (name, _)) in LEFTOVERS.iter().enumerate() {
         for _ in 0..20 {
             let mut connection = Connection::open(CLIENT, public)?;

@@ -7,7 +7,7 @@
 mod hostile;
 mod load;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,13 +19,12 @@ use hostile::origin::Crowded;
 use hostile::slow::{self, Crowd, Slow};
 use load::{Kind, Load, Tally};
 use tidegate_tests::daemon::Daemon;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::Connection;
 
 const HERE: &str = "127.0.0.1";
-/// Where the edge listens: no client has its own end there, so that a free port stays free.
-const EDGE: &str = "127.2.0.1";
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(180);
 const KINDS: [Kind; 4] = [Kind::KeepAlive, Kind::KeepAlive, Kind::Anew, Kind::Http2];
 /// How long other clients are watched before anything happens.
 const CALM: Duration = Duration::from_secs(3);
@@ -37,6 +36,7 @@ const PAUSE: Duration = Duration::from_secs(6);
 /// How long each kind of slow connection is borne.
 const WAITS: [(Slow, Duration); 4] =
     [(Slow::Head, HEAD), (Slow::Silent, HEAD), (Slow::Body, PAUSE), (Slow::Reading, PAUSE)];
+const IDLE: Duration = Duration::from_secs(4);
 /// Where connections have to make room for others.
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -61,14 +61,13 @@ struct Edge {
 }
 
 impl Edge {
-    fn prepare(head: Duration, pause: Duration) -> Result<Self> {
+    fn prepare(head: Duration, pause: Duration, idle: Duration) -> Result<Self> {
         let origins = [Crowded::start()?, Crowded::start()?];
-        let (one, two) = (TcpListener::bind((EDGE, 0))?, TcpListener::bind((EDGE, 0))?);
-        let (address, hostile) = (one.local_addr()?, two.local_addr()?);
-        drop((one, two));
+        let (address, hostile) = (free_address()?, free_address()?);
         let limits = format!(
-            "limits = {{ header_timeout = \"{}s\", idle_timeout = \"4s\", body_idle_timeout = \"{}s\" }}",
+            "limits = {{ header_timeout = \"{}s\", idle_timeout = \"{}s\", body_idle_timeout = \"{}s\" }}",
             head.as_secs(),
+            idle.as_secs(),
             pause.as_secs()
         );
         let mut file = String::from(
@@ -163,7 +162,7 @@ fn compare(what: &str, calm: &mut Tally, busy: &mut Tally, bar: f64) -> Result<(
 #[test]
 fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut edge = Edge::prepare(HEAD, PAUSE)?;
+    let mut edge = Edge::prepare(HEAD, PAUSE, IDLE)?;
     edge.daemon.run()?;
     let each = usize::try_from(many(5_000) / 4)?;
     let crowd = edge.target()?.besiege(each, BOUND)?;
@@ -188,7 +187,7 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
 #[test]
 fn floods_of_frames_stay_bounded() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut edge = Edge::prepare(HEAD, PAUSE)?;
+    let mut edge = Edge::prepare(HEAD, PAUSE, IDLE)?;
     edge.daemon.run()?;
     let target = edge.target()?;
     let mut calm = target.calm()?;
@@ -215,7 +214,7 @@ fn floods_of_frames_stay_bounded() -> Result<()> {
 #[test]
 fn without_descriptors_the_operator_still_gets_in() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut edge = Edge::prepare(SHORT, SHORT)?;
+    let mut edge = Edge::prepare(SHORT, SHORT, 10 * BOUND)?;
     let run = edge.daemon.command_to_run();
     let mut limited = Command::new("bash");
     limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());

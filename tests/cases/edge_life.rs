@@ -4,31 +4,24 @@
 
 mod load;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use load::{Kind, Load};
 use tidegate_tests::daemon::Daemon;
 use tidegate_tests::manager::Manager;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::{self, Connection};
 use tidegate_tests::recorder::Origin;
 
 const HERE: &str = "127.0.0.1";
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 const KINDS: [Kind; 4] = [Kind::KeepAlive, Kind::KeepAlive, Kind::Anew, Kind::Http2];
 
 fn often(few: usize, full: usize) -> usize {
     if std::env::var("TIDEGATE_LIFE").is_ok_and(|value| value == "full") { full } else { few }
-}
-
-/// Where the edge listens: no client has its own end there, so that a free port stays free.
-const EDGE: &str = "127.2.0.1";
-
-/// A port that was free a moment ago.
-fn free() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((EDGE, 0))?.local_addr()?)
 }
 
 struct Edge {
@@ -40,7 +33,7 @@ struct Edge {
 impl Edge {
     fn prepare() -> Result<Self> {
         let origin = Origin::start("eu", "127.0.0.1:0")?;
-        let address = free()?;
+        let address = free_address()?;
         let daemon = Daemon::prepare(None, "eu", &file(address, &origin, ""))?;
         Ok(Self { daemon, origin, address })
     }
@@ -135,7 +128,7 @@ fn reloads_fail_no_request() -> Result<()> {
     edge.daemon.run()?;
     let load = Load::start(edge.address, &KINDS);
     let times = often(20, 200);
-    let second = free()?;
+    let second = free_address()?;
     for round in 0..times {
         let limits = format!("limits = {{ headers = {} }}\n", 50 + round % 3);
         let extra =

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tidegate::config::types::{MisrouteMode, WhenUnreachable};
 use tidegate_tests::edges::Edge;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::{Connection, get};
 use tidegate_tests::recorder::Origin;
@@ -14,7 +15,7 @@ use tidegate_tests::recorder::Origin;
 const EU: &str = "127.1.0.1";
 const US: &str = "127.2.0.1";
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 /// Two edges, each with an origin.
 struct Pair {
@@ -39,7 +40,7 @@ public_url = "https://us.example.com/"
 edges = ["http://{us_edge}"]
 [region.health]
 interval = "100ms"
-timeout = "500ms"
+timeout = "30s"
 fall = 2
 rise = 2
 [geo]
@@ -70,14 +71,9 @@ upstream = "origin"
     )
 }
 
-/// An address that is free at this moment; the proxy's sockets set SO_REUSEPORT, so that nothing else may take it in between on loopback.
-fn free() -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
 fn pair(more: &str) -> Result<Pair> {
     let (eu_origin, us_origin) = (Origin::start("eu", "127.0.0.1:0")?, Origin::start("us", "127.0.0.1:0")?);
-    let us_edge = free()?;
+    let us_edge = free_address()?;
     let us = Edge::start(&text("us", us_origin.address(), us_edge, more))?;
     let eu = Edge::start(&text("eu", eu_origin.address(), us_edge, more))?;
     Ok(Pair { eu, us, eu_origin, us_origin })
@@ -247,20 +243,23 @@ fn a_full_ceiling_answers_503_and_keeps_the_connection() -> Result<()> {
     let more = "[[ceiling]]\nname = \"everyone\"\nrequests_per_second = 1\n[[ceiling]]\nname = \"us\"\nhome = \"us\"\nrequests_per_second = 0";
     let pair = pair(more)?;
     let mut connection = Connection::open(EU, pair.eu.address("public")?)?;
-    let mut statuses = Vec::new();
-    for _ in 0..3 {
-        connection.send("GET / HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n")?;
-        let answer = connection.receive(false)?;
-        statuses.push(answer.status);
+    let (mut served, mut shed) = (0, 0);
+    // On a slow machine the bucket has another request's worth before the next one comes: asked until two were refused.
+    wait_until("two are refused", BOUND, || {
+        let sent = connection.send("GET / HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n");
+        let answer = sent.and_then(|()| connection.receive(false)).expect("the connection is kept");
         if answer.status == 503 {
             let retry = answer.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok());
             assert!(retry.is_some_and(|seconds| (1..=5).contains(&seconds)), "{answer:?}");
             assert_eq!(answer.header("tidegate-reason"), Some("requests_per_second"));
             assert_eq!(answer.header("cache-control"), Some("no-store"));
         }
-    }
-    assert_eq!(statuses, [200, 503, 503]);
-    assert_eq!(pair.eu_origin.seen().len(), 1, "a shed request never touches the upstream");
+        (served, shed) =
+            (served + usize::from(answer.status == 200), shed + usize::from(answer.status == 503));
+        shed == 2
+    })?;
+    assert!(served > 0);
+    assert_eq!(pair.eu_origin.seen().len(), served, "a shed request never touches the upstream");
     assert_eq!(get(US, pair.eu.address("public")?, "/", &[])?.status, 503);
     let grpc = get(EU, pair.eu.address("public")?, "/s/M", &["Content-Type: application/grpc"])?;
     assert_eq!(
@@ -276,7 +275,7 @@ fn concurrency_is_given_back_when_a_client_goes_away() -> Result<()> {
     let public = pair.eu.address("public")?;
     let slow = |_| -> Result<Connection> {
         let mut connection = Connection::open(EU, public)?;
-        connection.send("GET /sleep/3000 HTTP/1.1\r\nHost: h\r\n\r\n")?;
+        connection.send("GET /sleep/60000 HTTP/1.1\r\nHost: h\r\n\r\n")?;
         Ok(connection)
     };
     let held = (0..2).map(slow).collect::<Result<Vec<_>>>()?;

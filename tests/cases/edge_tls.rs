@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tidegate_tests::certs::Authority;
 use tidegate_tests::edges::Edge;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::Connection;
 use tidegate_tests::recorder::Origin;
@@ -15,7 +16,7 @@ use tidegate_tests::scratch::Folder;
 const EU: &str = "127.1.0.1";
 const US: &str = "127.2.0.1";
 const HOST: &str = "www.example.com";
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 /// Two edges that speak mutual TLS to each other.
 struct Pair {
@@ -93,7 +94,7 @@ fn pair() -> Result<Pair> {
     peers.region(&folder, "us")?;
     folder.write("session.key", &"5a".repeat(32))?;
     let (eu_origin, us_origin) = (Origin::start("eu", "127.0.0.1:0")?, Origin::start("us", "127.0.0.1:0")?);
-    let us_edge = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let us_edge = free_address()?;
     let us = Edge::start(&text(&folder, "us", us_origin.address(), us_edge))?;
     let eu = Edge::start(&text(&folder, "eu", eu_origin.address(), us_edge))?;
     Ok(Pair { folder, authority, eu, us, eu_origin, us_origin })

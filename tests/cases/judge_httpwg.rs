@@ -1,6 +1,6 @@
 //! An outside judge of HTTP/2: `httpwg`, the successor of h2spec, against the real daemon; and `h2load`, request for request.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,17 +13,6 @@ use tidegate_tests::tools;
 
 /// Cases that must pass, of 107; `docs/CONFORMANCE.md` argues the others.
 const LEAST: u32 = 105;
-
-/// A daemon that listens where no client and no other daemon is, so that a free port stays free; `tls` is a listener's `tls = …`, or nothing.
-fn edge(at: &str, origin: SocketAddr, tls: &str) -> Result<(Daemon, SocketAddr)> {
-    let public = TcpListener::bind((at, 0))?.local_addr()?;
-    let text = format!(
-        "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
-         [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\n\
-         [[listener]]\nname = \"public\"\naddress = \"{public}\"\nupstream = \"origin\"\n{tls}\n"
-    );
-    Ok((Daemon::start(None, "eu", &text)?, public))
-}
 
 /// Text without terminal colours.
 fn plain(text: &[u8]) -> String {
@@ -43,7 +32,7 @@ fn httpwg_passes_but_for_what_is_argued() -> Result<()> {
     }
     let program = tools::folder("httpwg-cli-0.2.5")?.join("bin/httpwg");
     let origin = Origin::start("eu", "127.0.0.1:0")?;
-    let (_daemon, public) = edge("127.2.0.5", origin.address(), "")?;
+    let (_daemon, public) = Daemon::edge(origin.address(), "", "")?;
     // The judge itself panics where a connection that it broke is reset before it has read our last frame: then it is asked again.
     let judged = (0..5)
         .map(|_| judge(&program, public))
@@ -71,7 +60,7 @@ fn judge(program: &Path, public: SocketAddr) -> Result<(u32, Vec<String>)> {
 #[test]
 fn h2load_loses_no_request() -> Result<()> {
     let origin = Origin::start("eu", "127.0.0.1:0")?;
-    let (_daemon, public) = edge("127.2.0.6", origin.address(), "")?;
+    let (_daemon, public) = Daemon::edge(origin.address(), "", "")?;
     load(&format!("http://{public}/"))
 }
 
@@ -81,7 +70,7 @@ fn h2load_loses_no_request_over_tls() -> Result<()> {
     let folder = Folder::new("h2load")?;
     let pair = Authority::new(&folder, "authority")?.server(&folder, "localhost")?;
     let tls = format!("tls = {{ certificate = {:?}, key = {:?} }}", pair.certificate, pair.key);
-    let (_daemon, public) = edge("127.2.0.7", origin.address(), &tls)?;
+    let (_daemon, public) = Daemon::edge(origin.address(), "", &tls)?;
     load(&format!("https://{public}/"))
 }
 

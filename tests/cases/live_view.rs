@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate_tests::daemon::Daemon;
 use tidegate_tests::process::wait_until;
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 const BODY: &str = r#"
 [[region]]
 name = "eu-west-1"

@@ -10,7 +10,7 @@ use tidegate_tests::nic_daemon::{Bench, NicDaemon};
 use tidegate_tests::{foreign, lab};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_tidegate-nic-daemon");
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A lab and an instance, or `None` where they cannot be had.
 fn bench(test: &str) -> Option<Bench> {

@@ -11,7 +11,7 @@ use tidegate_tests::lab::{HOST, Lab, eventually};
 use tidegate_tests::nic_daemon::Bench;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_tidegate-nic-daemon");
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 /// Long enough for an answer, short of the client's second SYN.
 const PATIENCE: Duration = Duration::from_millis(900);
 

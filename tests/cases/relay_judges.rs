@@ -49,7 +49,7 @@ fn pymemcache_passes_its_own_integration_tests() -> Result<()> {
             "-p",
             "no:cacheprovider",
             "--server",
-            "127.0.0.1",
+            &to.ip().to_string(),
             "--port",
             &to.port().to_string(),
         ]);
@@ -144,8 +144,12 @@ fn spymemcached_sees_the_same_in_text_and_binary() -> Result<()> {
         let run = |to: SocketAddr| -> Result<String> {
             region.servers[0].client()?.ask("flush_all")?;
             let mut java = Command::new("java");
-            java.args(["-cp", "/usr/share/java/spymemcached.jar", judge, protocol, "127.0.0.1"]);
-            let output = java.arg(to.port().to_string()).output().context("java (default-jdk-headless)")?;
+            java.args(["-cp", "/usr/share/java/spymemcached.jar", judge, protocol]);
+            let output = java
+                .arg(to.ip().to_string())
+                .arg(to.port().to_string())
+                .output()
+                .context("java (default-jdk-headless)")?;
             let log = String::from_utf8_lossy(&output.stderr).into_owned();
             ensure!(output.status.success(), "spymemcached, {protocol}: {log}");
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())

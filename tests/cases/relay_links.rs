@@ -22,7 +22,7 @@ use tidegate_tests::process::{wait_for, wait_until};
 use tidegate_tests::relay_map::{Identity, Map};
 use tidegate_tests::scratch::Folder;
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 
 /// An authority and two regions over mutual TLS.
 struct Land {

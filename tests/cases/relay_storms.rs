@@ -195,9 +195,7 @@ fn strike(
         }
         Ok(found)
     };
-    let healed = wait_until("no stale copy", Duration::from_secs(5), || {
-        stale(regions).is_ok_and(|found| found.is_empty())
-    });
+    let healed = wait_until("no stale copy", BOUND, || stale(regions).is_ok_and(|found| found.is_empty()));
     healed.with_context(|| format!("{:?}", stale(regions)))?;
     Ok(writes)
 }

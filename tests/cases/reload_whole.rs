@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tidegate_tests::daemon::Daemon;
 use tidegate_tests::lab::Lab;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::Connection;
 use tidegate_tests::{foreign, netns};
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 const FILE: &str = "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n";
 
 fn file(limit: u32, more: &str) -> String {
@@ -38,7 +39,7 @@ fn what_cannot_be_done_changes_nothing() -> Result<()> {
     let mut daemon = Daemon::prepare(None, "eu", &file(1_000, ""))?;
     daemon.run()?;
     let taken = TcpListener::bind("127.2.0.2:0")?;
-    let free = TcpListener::bind("127.2.0.2:0")?.local_addr()?;
+    let free = free_address()?;
     let listener = |name: &str, at: &str| {
         format!("[[listener]]\nname = {name:?}\naddress = \"{at}\"\nupstream = \"origin\"\n")
     };

@@ -45,7 +45,7 @@ func judge(base string, roots *x509.CertPool, http2 bool) {
 	if !http2 {
 		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
-	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: 120 * time.Second}
 	mebibyte := bytes.Repeat([]byte("m"), 1<<20)
 	want := 1
 	if http2 {

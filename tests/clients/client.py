@@ -15,9 +15,9 @@ def standard(base, authority):
     place = urlsplit(base)
     if place.scheme == "https":
         context = ssl.create_default_context(cafile=authority)
-        connection = http.client.HTTPSConnection(place.hostname, place.port, context=context, timeout=20)
+        connection = http.client.HTTPSConnection(place.hostname, place.port, context=context, timeout=120)
     else:
-        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+        connection = http.client.HTTPConnection(place.hostname, place.port, timeout=120)
 
     def ask(method, path, **more):
         connection.request(method, path, **more)
@@ -41,7 +41,7 @@ def standard(base, authority):
 
 def modern(base, authority, http1, http2, version):
     context = ssl.create_default_context(cafile=authority)
-    with httpx.Client(base_url=base, verify=context, http1=http1, http2=http2, timeout=20) as client:
+    with httpx.Client(base_url=base, verify=context, http1=http1, http2=http2, timeout=120) as client:
         page = client.get("/page")
         assert (page.text, page.http_version) == ("origin eu\n", version), page.http_version
         assert client.post("/echo", content=MEBIBYTE).content == MEBIBYTE
@@ -53,7 +53,7 @@ def modern(base, authority, http1, http2, version):
 
 async def together(base, context, http1, http2):
     limits = httpx.Limits(max_connections=10)
-    async with httpx.AsyncClient(base_url=base, verify=context, http1=http1, http2=http2, limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=base, verify=context, http1=http1, http2=http2, limits=limits, timeout=120) as client:
         answers = await asyncio.gather(*(client.get(f"/page?n={n}") for n in range(100)))
     assert [answer.status_code for answer in answers] == [200] * 100
 

@@ -1,4 +1,4 @@
-"""The suite's own echo server, for Python 2.7. Arguments: its port, and the port that clients use."""
+"""The suite's own echo server, for Python 2.7. Arguments: its address and port, and the port that clients use."""
 
 import sys
 
@@ -11,8 +11,8 @@ class Echo(WebSocketServerProtocol):
         self.sendMessage(payload, binary)
 
 
-factory = WebSocketServerFactory("ws://127.0.0.1:" + sys.argv[1], externalPort=int(sys.argv[2]))
+factory = WebSocketServerFactory("ws://%s:%s" % (sys.argv[1], sys.argv[2]), externalPort=int(sys.argv[3]))
 factory.protocol = Echo
 factory.setProtocolOptions(failByDrop=False)
-reactor.listenTCP(int(sys.argv[1]), factory, interface="127.0.0.1")
+reactor.listenTCP(int(sys.argv[2]), factory, interface=sys.argv[1])
 reactor.run()

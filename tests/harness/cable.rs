@@ -105,7 +105,7 @@ fn accept(listener: &TcpListener, far: SocketAddr, shared: &Shared) {
 }
 
 fn join(near: TcpStream, far: SocketAddr, shared: &Shared, epoch: u64) -> std::io::Result<()> {
-    let far = TcpStream::connect_timeout(&far, Duration::from_secs(1))?;
+    let far = TcpStream::connect_timeout(&far, Duration::from_secs(20))?;
     for stream in [&near, &far] {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK))?;
@@ -173,7 +173,7 @@ mod tests {
         near.write_all(b"cd")?;
         near.set_read_timeout(Some(Duration::from_millis(100)))?;
         assert!(near.read_exact(&mut bytes).is_err(), "nothing comes through");
-        near.set_read_timeout(Some(Duration::from_secs(20)))?;
+        near.set_read_timeout(Some(Duration::from_secs(60)))?;
         cable.mend();
         near.read_exact(&mut bytes)?;
         assert_eq!(&bytes, b"cd");

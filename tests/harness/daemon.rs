@@ -1,6 +1,7 @@
 //! A tidegate daemon under test: its own instance, socket, state and log; started, killed and started again.
 //! Never leaves a pin, socket or state folder behind.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -10,14 +11,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::http::{self, Response};
 use crate::netns::{Netns, finish};
+use crate::ports::free_address;
 use crate::process::{Process, wait_until};
 use crate::scratch::{self, Folder};
 use crate::sweep;
 
 /// Longest wait until a started daemon answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 /// Longest wait until a daemon told to stop is gone.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(60);
 
 /// The name of this process's group, unless it is root's, who needs none.
 fn own_group() -> Option<String> {
@@ -75,6 +77,21 @@ impl Daemon {
         let daemon = Self { instance, binary, namespace, folder, process: None };
         daemon.configure(region, body)?;
         Ok(daemon)
+    }
+
+    /// Starts one that is an edge in front of an origin; `upstream` and `listener` are further lines of its tables. Where it
+    /// listens.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn edge(origin: SocketAddr, upstream: &str, listener: &str) -> Result<(Self, SocketAddr)> {
+        let public = free_address()?;
+        let body = format!(
+            "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
+             [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\n{upstream}\n\
+             [[listener]]\nname = \"public\"\naddress = \"{public}\"\nupstream = \"origin\"\n{listener}\n"
+        );
+        Ok((Self::start(None, "eu", &body)?, public))
     }
 
     /// Writes another configuration; `tidegate reload` or a restart takes it in.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Longest wait for a connection, a write or a read.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_HEAD: u64 = 1 << 20;
 const MOST_BODY: u64 = 1 << 28;
 

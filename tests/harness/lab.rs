@@ -68,7 +68,7 @@ impl Lab {
         let socket = self.listen()?;
         let target = SocketAddr::new(HOST.into(), socket.local_addr()?.port());
         let client = self.sender(CLIENT)?;
-        wait_until("traffic on the pair", Duration::from_secs(5), || {
+        wait_until("traffic on the pair", Duration::from_secs(60), || {
             // Before the link is up the kernel may refuse; that is what is waited for.
             let _ = client.send_to(b"up?", target);
             socket.recv(&mut [0; 8]).is_ok()

@@ -9,6 +9,7 @@ pub mod chance;
 pub mod daemon;
 #[cfg(feature = "daemon")]
 pub mod edges;
+pub mod fault;
 #[cfg(feature = "daemon")]
 pub mod foreign;
 pub mod forward;
@@ -28,6 +29,7 @@ pub mod nic_plan;
 pub mod origin;
 #[cfg(feature = "daemon")]
 pub mod packets;
+pub mod ports;
 pub mod process;
 #[cfg(feature = "daemon")]
 pub mod program;
@@ -38,6 +40,7 @@ pub mod relocate;
 pub mod replica;
 pub mod scratch;
 pub mod sqs;
+pub mod storm;
 pub mod strict;
 pub mod sweep;
 pub mod tools;

@@ -2,7 +2,7 @@
 //! Never uses a port that another holds.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -10,19 +10,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::daemon::{Daemon, binary};
+use crate::ports::free_address;
 use crate::process::{Process, wait_for};
 use crate::scratch::Folder;
 
 /// Longest wait for a server to answer, and for each answer.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
-/// An address that nobody listens on at this moment.
-///
-/// # Errors
-/// When the host has none left.
-pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
+/// Longest wait until nothing is pending.
+const SETTLE: Duration = Duration::from_secs(120);
 
 /// A memcached server that ends with its owner.
 #[derive(Debug)]
@@ -112,6 +108,14 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(BOUND))?;
         Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Waits so long for each answer.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn patience(&mut self, time: Duration) -> Result<()> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(time))?)
     }
 
     /// Sends bytes as they are.
@@ -214,10 +218,19 @@ impl Places {
     /// # Errors
     /// When something does not start.
     pub fn region(&self, own: usize, servers: usize, relay: &str, pool: &str) -> Result<RelayRegion> {
-        let names = ["eu", "us"];
         let servers = (0..servers).map(|_| Memcached::start(&[])).collect::<Result<Vec<_>>>()?;
-        let front = free_address()?;
-        let addresses: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
+        let addresses: Vec<SocketAddr> = servers.iter().map(Memcached::address).collect();
+        let host = self.host(own, &addresses, relay, pool)?;
+        Ok(RelayRegion { servers, ..host })
+    }
+
+    /// Starts one host of a region over servers that are there already.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn host(&self, own: usize, servers: &[SocketAddr], relay: &str, pool: &str) -> Result<RelayRegion> {
+        let (names, front) = (["eu", "us"], free_address()?);
+        let addresses: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
         let body = format!(
             r#"
 [[region]]
@@ -259,7 +272,7 @@ regions = ["{}"]
             std::fs::write(daemon.configuration(), text)?;
         }
         daemon.run()?;
-        Ok(RelayRegion { daemon, servers, front })
+        Ok(RelayRegion { daemon, servers: Vec::new(), front })
     }
 }
 
@@ -297,7 +310,7 @@ impl RelayRegion {
     /// # Errors
     /// When the daemon does not answer or there is no such number.
     pub fn book(&self, word: &str) -> Result<u64> {
-        let report = self.report()?;
+        let report = self.daemon.admin("GET", "/v1/relay", "")?.text();
         let found = report.split_once(&format!("\"{word}\":")).map(|(_, rest)| rest.trim_start());
         let digits = found.with_context(|| format!("no {word} in {report}"))?;
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
@@ -309,9 +322,7 @@ impl RelayRegion {
     /// # Errors
     /// When something stays pending, or the books do not close.
     pub fn settle(&self) -> Result<()> {
-        wait_for("nothing pending", Duration::from_secs(60), || {
-            (self.book("pending").ok()? == 0).then_some(())
-        })?;
+        wait_for("nothing pending", SETTLE, || (self.book("pending").ok()? == 0).then_some(()))?;
         let settled = ["applied", "coalesced", "converted", "expired"];
         let sum = settled.iter().map(|word| self.book(word)).sum::<Result<u64>>()?;
         ensure!(self.book("captured")? == sum, "the books do not close: {}", self.report()?);

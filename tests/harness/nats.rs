@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::memcached::free_address;
+use crate::ports::free_address;
 use crate::process::Process;
 use crate::scratch::Folder;
 
 /// Longest wait for a server to accept.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 
 /// A server that ends with its owner.
 #[derive(Debug)]

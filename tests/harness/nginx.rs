@@ -13,7 +13,7 @@ use crate::netns::Netns;
 use crate::process::Process;
 use crate::scratch::Folder;
 
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
 
 /// A running nginx; ends on drop.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use anyhow::Result;
 
 use crate::cable::Cable;
 use crate::daemon::{Daemon, binary};
-use crate::memcached::{Memcached, RelayRegion, free_address};
+use crate::memcached::{Memcached, RelayRegion};
+use crate::ports::free_address;
 
 /// The regions' names, by their place.
 pub const NAMES: [&str; 3] = ["eu", "us", "ap"];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::http;
-use crate::memcached::free_address;
+use crate::ports::free_address;
 use crate::process::Process;
 use crate::scratch::Folder;
 use crate::tools;
@@ -46,7 +46,7 @@ impl SqsServer {
     /// When it can't be started.
     pub fn run(&mut self, queues: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.program);
-        command.args(["-H", "127.0.0.1", "-p"]).arg(self.address.port().to_string());
+        command.args(["-H", &self.address.ip().to_string(), "-p", &self.address.port().to_string()]);
         let mut process = Process::spawn("moto_server", &mut command, &self.folder.file("log"))?;
         let address = self.address;
         process.wait_until("moto answering", BOUND, || {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
@@ -14,8 +14,21 @@ use anyhow::{Result, anyhow};
 pub struct Stream {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<u64>,
 }
+
+/// What a stream came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Datagrams.
+    pub datagrams: u64,
+    /// Tenths of a second in which there were at least 20 of them: on a busy machine a stream has pauses.
+    pub busy_tenths: u64,
+}
+
+/// How long [`Sent::busy_tenths`] are, and what makes one busy.
+const TENTH: Duration = Duration::from_millis(100);
+const BUSY: u64 = 20;
 
 impl Stream {
     /// One datagram of `socket` to `target`, then `pause`, and so on.
@@ -24,15 +37,21 @@ impl Stream {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = std::thread::spawn(move || {
+            let (mut began, mut before, mut busy) = (Instant::now(), 0, 0);
             while !stopped.load(Ordering::Relaxed) {
                 let number = count.load(Ordering::Relaxed);
                 // What the sending side itself refuses was not sent.
                 if socket.send_to(&number.to_be_bytes(), target).is_ok() {
                     count.store(number + 1, Ordering::Relaxed);
                 }
+                if began.elapsed() >= TENTH {
+                    busy += u64::from(number - before >= BUSY);
+                    (began, before) = (Instant::now(), number);
+                }
                 // tidy: sleep because it paces the datagrams.
                 std::thread::sleep(pause);
             }
+            busy
         });
         Self { stop, sent, thread }
     }
@@ -48,9 +67,17 @@ impl Stream {
     /// # Errors
     /// The thread panicked.
     pub fn stop(self) -> Result<u64> {
+        Ok(self.end()?.datagrams)
+    }
+
+    /// Stops; what it came to.
+    ///
+    /// # Errors
+    /// The thread panicked.
+    pub fn end(self) -> Result<Sent> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("a sending thread panicked"))?;
-        Ok(self.sent.load(Ordering::Relaxed))
+        let busy_tenths = self.thread.join().map_err(|_| anyhow!("a sending thread panicked"))?;
+        Ok(Sent { datagrams: self.sent.load(Ordering::Relaxed), busy_tenths })
     }
 }
 

@@ -86,7 +86,7 @@ impl Shared {
         if self.cut.load(Ordering::Relaxed) {
             return;
         }
-        let Ok(far) = TcpStream::connect_timeout(&self.to, Duration::from_secs(5)) else { return };
+        let Ok(far) = TcpStream::connect_timeout(&self.to, Duration::from_secs(20)) else { return };
         let pair = || Some((near.try_clone().ok()?, far.try_clone().ok()?));
         let (Some((a, b)), Some((c, d))) = (pair(), pair()) else { return };
         self.lock().extend([near, far]);

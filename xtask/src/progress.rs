@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 const KEPT_LINES: usize = 40;
+/// Before the second and the third try.
+const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Runs a long command under a heading.
@@ -38,6 +40,19 @@ pub(crate) fn step(what: &str, command: &mut Command) -> Result<()> {
     }
     eprintln!("    done in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The same for what fetches something: a network that hiccups is asked up to three times.
+///
+/// # Errors
+/// When it fails the third time.
+pub(crate) fn insist(what: &str, command: &mut Command) -> Result<()> {
+    for pause in PAUSES {
+        let Err(error) = step(what, command) else { return Ok(()) };
+        eprintln!("    {error:#}; once more in {} s", pause.as_secs());
+        thread::sleep(pause);
+    }
+    step(what, command)
 }
 
 fn forward(stream: Option<impl Read + Send + 'static>, lines: mpsc::SyncSender<String>) {

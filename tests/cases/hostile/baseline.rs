@@ -10,7 +10,7 @@ use tidegate_tests::scratch::Folder;
 
 /// Where it listens: no client has its own end there.
 const HERE: &str = "127.2.0.2";
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(60);
 
 /// A running haproxy; ends on drop.
 pub(crate) struct Haproxy {

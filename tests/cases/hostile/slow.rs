@@ -142,9 +142,10 @@ fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
     if kind == Slow::Reading {
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 65_536)?;
     }
+    // Before the server can know of it: what it bears is never taken for less than it was.
+    let began = Instant::now();
     rustix::net::connect(&socket, &to)?;
     let mut stream = TcpStream::from(socket);
-    let began = Instant::now();
     let request: &[u8] = match kind {
         Slow::Head => b"GET / HTTP/1.1\r\nHost: slow\r\nX-Slow: ",
         Slow::Body => b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\nabc",

@@ -17,7 +17,7 @@ const HERE: &str = "127.0.0.1";
 /// Between two requests of one client: the machine is shared.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Longest wait for one response.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Failures that are told singly.
 const MOST_TOLD: usize = 20;
 

@@ -11,7 +11,7 @@ use super::tale::Tale;
 use super::world::{EU, Region, US, World};
 
 /// Longest wait until the edges know each other.
-const MEET: Duration = Duration::from_secs(15);
+const MEET: Duration = Duration::from_secs(120);
 
 /// What curl saw.
 pub(super) struct Seen {
@@ -113,14 +113,14 @@ fn failover(tale: &mut Tale, world: &World) -> Result<()> {
 fn requests(tale: &mut Tale, world: &World) -> Result<()> {
     const OFFERED: usize = 40;
     tale.act("A ceiling on requests sheds early, with an error");
-    tidegate(tale, &world.eu, &["ceiling", "set", "from-us", "requests_per_second=20"])?;
+    tidegate(tale, &world.eu, &["ceiling", "set", "from-us", "requests_per_second=2"])?;
     tale.command("us client", &format!("for i in $(seq {OFFERED}); do curl http://203.0.113.2/; done"));
     let url = format!("http://203.0.113.2/[1-{OFFERED}]");
     let mut command = world.us.client.command("curl");
     command.args([
         "-s",
         "--max-time",
-        "10",
+        "60",
         "-o",
         "/dev/null",
         "-w",
@@ -159,7 +159,7 @@ fn tell_curl(tale: &Tale, region: &Region, arguments: &[&str]) -> Result<Seen> {
 /// Runs curl on a client host and reads the last response.
 pub(super) fn curl(client: &Netns, arguments: &[&str]) -> Result<Seen> {
     let mut command = client.command("curl");
-    command.args(["-s", "-g", "-i", "--max-time", "5"]).args(arguments);
+    command.args(["-s", "-g", "-i", "--max-time", "30"]).args(arguments);
     let done = command.output().context("starting curl")?;
     let text = String::from_utf8_lossy(&done.stdout).replace("\r\n", "\n");
     // With --location there is one head after another; the last one counts.

@@ -16,7 +16,7 @@ const LAG_S: u32 = 2;
 /// Profiles written in each region while they are cut off from each other.
 const PARTITION_KEYS: usize = 200;
 /// Longest wait for anything.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(120);
 
 /// Plays these acts.
 pub(super) fn play(tale: &mut Tale, world: &World, stop: &Stop) -> Result<()> {

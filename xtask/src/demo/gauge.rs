@@ -14,7 +14,8 @@ pub(super) struct Counts {
     pub(super) passed: u64,
     /// Refused.
     pub(super) shed: u64,
-    at: Instant,
+    asked: Instant,
+    answered: Instant,
 }
 
 impl Counts {
@@ -22,16 +23,24 @@ impl Counts {
     pub(super) fn read(daemon: &Daemon, home: &str) -> Result<Self> {
         let asked = Instant::now();
         let text = daemon.admin("GET", "/metrics", "")?.text();
-        // The daemon read the counters somewhere between question and answer.
-        let at = asked + asked.elapsed() / 2;
         let sum = |verdict: &str| nic_packets(&text, verdict, home);
-        Ok(Self { passed: sum("pass"), shed: sum("shed"), at })
+        Ok(Self { passed: sum("pass"), shed: sum("shed"), asked, answered: Instant::now() })
+    }
+
+    /// The daemon read the counters somewhere between question and answer.
+    fn at(&self) -> Instant {
+        self.asked + self.answered.duration_since(self.asked) / 2
     }
 
     /// Passed and shed per second since an earlier reading.
     pub(super) fn rates(&self, before: &Self) -> (f64, f64) {
-        let seconds = self.at.duration_since(before.at).as_secs_f64();
+        let seconds = self.at().duration_since(before.at()).as_secs_f64();
         (rate(before.passed, self.passed, seconds), rate(before.shed, self.shed, seconds))
+    }
+
+    /// Passed per second since an earlier reading, at least: over the longest time that can have been between both.
+    pub(super) fn least_passed(&self, before: &Self) -> f64 {
+        rate(before.passed, self.passed, self.answered.duration_since(before.asked).as_secs_f64())
     }
 }
 

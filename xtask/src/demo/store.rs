@@ -12,7 +12,7 @@ use tidegate_tests::process::{Process, wait_until};
 use tidegate_tests::scratch::Folder;
 
 /// Longest wait for a server to answer.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 /// Where memcached listens on the edge host.
 pub(super) const MEMCACHED: &str = "127.0.0.1:11211";
 

@@ -160,7 +160,7 @@ pub(crate) fn install(needs: &[Need]) -> Result<()> {
         Ok(()) => Ok(()),
         Err(_) => {
             refresh()?;
-            progress::step("installing packages", &mut apt_get(&names))
+            progress::insist("installing packages", &mut apt_get(&names))
         }
     }
 }
@@ -170,7 +170,7 @@ pub(crate) fn install(needs: &[Need]) -> Result<()> {
 /// # Errors
 /// When apt-get fails.
 pub(crate) fn refresh() -> Result<()> {
-    progress::step("refreshing the list of packages", quiet_apt().arg("update"))
+    progress::insist("refreshing the list of packages", quiet_apt().arg("update"))
 }
 
 fn apt_get(names: &[&str]) -> Command {
@@ -181,7 +181,13 @@ fn apt_get(names: &[&str]) -> Command {
 
 fn quiet_apt() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=300"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args([
+        "-q",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Acquire::Retries=3",
+    ]);
     command
 }
 

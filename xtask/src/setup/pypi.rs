@@ -92,7 +92,7 @@ impl Environment {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let mut pip = self.pip(&folder)?;
-        progress::step("installing it, once", pip.args(self.packages))?;
+        progress::insist("installing it, once", pip.args(self.packages))?;
         for package in self.sources {
             self.unpack(package, &folder.join("sources"))?;
         }
@@ -112,7 +112,7 @@ impl Environment {
             "--no-binary",
             ":all:",
         ]);
-        progress::step("fetching its tests", pip.arg("--dest").arg(into).arg(package))?;
+        progress::insist("fetching its tests", pip.arg("--dest").arg(into).arg(package))?;
         for file in std::fs::read_dir(into)? {
             let path = file?.path();
             if path.extension().is_some_and(|extension| extension == "gz") {

@@ -97,7 +97,7 @@ impl Tool {
         }
         cargo.envs(self.environment.iter().copied()).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
         eprintln!("setup: {} {}", self.name, self.version);
-        progress::step(&format!("building it, once ({})", self.cost), &mut cargo)?;
+        progress::insist(&format!("building it, once ({})", self.cost), &mut cargo)?;
         ensure!(self.is_there(), "cargo install left no {}", self.program().display());
         Ok(())
     }

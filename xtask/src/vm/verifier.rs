@@ -14,7 +14,7 @@ use crate::test::stage::Outcome;
 use crate::{build, paths, progress, sh};
 
 /// Longest run of one machine, in seconds; on a quiet processor it takes ten.
-const PATIENCE: &str = "300";
+const PATIENCE: &str = "900";
 /// What the probe's lines begin with.
 const SAID: &str = "verify: ";
 /// Lines of a kernel that took the program: three programs without and with debug lines, and the packets they were tried with.

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tidegate_tests::memcached::{Places, RelayRegion, free_address};
+use tidegate_tests::memcached::{Places, RelayRegion};
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::{Process, wait_until};
 use tidegate_tests::scratch::Folder;
 
