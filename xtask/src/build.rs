@@ -75,6 +75,18 @@ pub(crate) fn host(release: bool) -> Result<PathBuf> {
     Ok(paths::tidegate(release))
 }
 
+/// Builds hyper's bare proxy, which benches measure beside the others, and returns its path.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn bare_proxy() -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    let name = "bare_proxy";
+    cargo.args(["build", "--release", "--package", "tidegate", "--example", name, "--features", FEATURES]);
+    sh::run(&mut cargo).context("building hyper's bare proxy")?;
+    Ok(paths::tidegate(true).with_file_name("examples").join(name))
+}
+
 /// `cargo VERB` for the kernel program, with its own compiler, flags and target folder.
 pub(crate) fn kernel_cargo(verb: &str) -> Command {
     let mut cargo = match toolchain::compiler() {

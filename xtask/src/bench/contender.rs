@@ -1,6 +1,7 @@
 //! Proxies side by side: tidegate, haproxy, nginx and Envoy before the same origin, each with one thread on one core.
 //! Never tunes one of them beyond what its manual gives as the way to do it.
 
+mod bare;
 mod envoy;
 mod haproxy;
 mod load;
@@ -61,6 +62,8 @@ pub(super) enum Kind {
     Haproxy,
     Nginx,
     Envoy,
+    /// hyper alone.
+    Bare,
 }
 
 impl Kind {
@@ -70,6 +73,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
+            Self::Bare => "bare hyper",
         }
     }
 }
@@ -126,7 +130,7 @@ impl Site {
         })
     }
 
-    /// Whoever can be started here.
+    /// The proxies that can be started here; hyper alone is none of them.
     pub(super) fn kinds(&self) -> Vec<Kind> {
         let mut kinds = vec![Kind::Tidegate, Kind::Haproxy, Kind::Nginx];
         kinds.extend(self.envoy.is_some().then_some(Kind::Envoy));
@@ -145,6 +149,7 @@ impl Site {
             Kind::Haproxy => haproxy::start(self, setting),
             Kind::Nginx => nginx::start(self, setting),
             Kind::Envoy => envoy::start(self, setting),
+            Kind::Bare => bare::start(self, setting),
         };
         let ready = started.and_then(|started| started.ready(setting));
         ready.with_context(|| format!("starting {} ({setting:?})", kind.name()))

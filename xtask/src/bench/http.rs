@@ -35,14 +35,15 @@ nginx: `limit_req`; Envoy: its local rate limit). *Shed*: all but one request pe
 far one by HTTP/2 and mutual TLS, CPU time of either; haproxy does the same work between two of its own (nginx speaks no HTTP/2 to servers).
 *Added*: latency at a steady 2,000 requests per second over 32 connections, less that of the origin alone in the same rounds.
 *Idle connection*: growth of resident memory by 2,000 connections that were used once. A baseline is the better of haproxy and nginx; of a
-shed, tidegate's (or that proxy's own) plain request; of memory, what was promised.";
+shed, tidegate's (or that proxy's own) plain request; of memory, what was promised. *bare hyper* decides nothing and adds no field: what the
+library by itself costs that tidegate's doors are built on (`daemon/examples/bare_proxy.rs`).";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {
     let site = Site::prepare()?;
     let (rounds, seconds) = if scale.quick { (1, 1) } else { (4, 2) };
     let memory = memory(&site)?;
-    let started = SERVED.iter().map(|(what, setting)| Ok((*what, *setting, site.all(*setting)?)));
+    let started = SERVED.iter().map(|(what, setting)| Ok((*what, *setting, contenders(&site, *setting)?)));
     let groups = started.collect::<Result<Vec<_>>>()?;
     let near = [site.start(Kind::Tidegate, Setting::Isthmus)?, site.start(Kind::Haproxy, Setting::Isthmus)?];
     let mut cases = Vec::new();
@@ -73,6 +74,15 @@ pub(super) fn run(scale: Scale) -> Result<Report> {
         notes += " Envoy could not be installed where this was measured.";
     }
     Ok(Report { bench: "http", rows, notes, plots })
+}
+
+/// All proxies, and hyper alone where it can do the same.
+fn contenders(site: &Site, setting: Setting) -> Result<Vec<Contender>> {
+    let mut all = site.all(setting)?;
+    if matches!(setting, Setting::Plain | Setting::Http2) {
+        all.push(site.start(Kind::Bare, setting)?);
+    }
+    Ok(all)
 }
 
 /// Resident memory of each when it has just started, and what an idle connection adds.
@@ -107,7 +117,7 @@ fn load_cases<'a>(one: &'a Contender, what: &str, setting: Setting, seconds: u32
     let rate = Case::new(format!("{what}, {}, rate", one.name()), "req/s", move || Ok(seen.get()));
     let best = |case: Case<'a>| match one.kind {
         Kind::Haproxy | Kind::Nginx => case,
-        Kind::Tidegate | Kind::Envoy => {
+        Kind::Tidegate | Kind::Envoy | Kind::Bare => {
             case.against(format!("{what}, haproxy")).against(format!("{what}, nginx"))
         }
     };
