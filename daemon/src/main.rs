@@ -10,6 +10,11 @@ use tidegate::app;
 use tidegate::config::{self, LoadError, Severity};
 use tidegate::kernel;
 
+/// A request makes some dozens of small allocations on one thread, which the system's allocator takes longer for. Without transparent huge
+/// pages: with them, 2,000 idle connections held half as much memory again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {

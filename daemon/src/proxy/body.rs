@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::clock;
 use super::headers;
+use super::http1;
 use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
@@ -31,6 +32,9 @@ pub(crate) enum BodyError {
     /// The other side broke off.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// An upstream over HTTP/1.1 did.
+    #[error(transparent)]
+    Upstream(#[from] http1::Broken),
     /// It paused for longer than `body_idle_timeout`.
     #[error("no data for {0:?} (body_idle_timeout)")]
     Paused(Duration),
@@ -110,6 +114,13 @@ impl RequestBody {
         match self {
             Self::Empty => None,
             Self::Stream { progress, .. } => Some(Rc::clone(progress)),
+        }
+    }
+
+    /// It is not read yet, and the client waits to be asked for it: its response can't be late.
+    pub(crate) fn is_clients_turn(&self) {
+        if let Self::Stream { progress, .. } = self {
+            progress.set(CLIENTS_TURN);
         }
     }
 
@@ -194,8 +205,8 @@ pub(crate) enum ResponseBody {
     },
     /// As it comes in.
     Stream {
-        /// From the upstream or edge.
-        incoming: Incoming,
+        /// From an upstream or edge over HTTP/2; over HTTP/1.1 it is read from the lease's connection.
+        incoming: Option<Incoming>,
         /// Given back at the end.
         held: Option<Held>,
     },
@@ -213,7 +224,7 @@ impl ResponseBody {
     }
 
     /// What the upstream or edge sends. `held` is given back as soon as the body has ended.
-    pub(crate) fn stream(incoming: Incoming, held: Held) -> Self {
+    pub(crate) fn stream(incoming: Option<Incoming>, held: Held) -> Self {
         let mut body = Self::Stream { incoming, held: Some(held) };
         if body.is_end_stream() {
             body.finish();
@@ -247,7 +258,7 @@ impl Body for ResponseBody {
                 let end = frame.is_none() && std::mem::take(reset);
                 Poll::Ready(if end { Some(Err(BodyError::Malformed(PROTOCOL_ERROR.into()))) } else { frame })
             }
-            Self::Stream { incoming, .. } => {
+            Self::Stream { incoming: Some(incoming), .. } => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 let last = match &frame {
                     None => true,
@@ -259,20 +270,37 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(BodyError::from)))
             }
+            Self::Stream { incoming: None, held } => {
+                let Some(connection) = held.as_mut().and_then(|held| held.lease.http1()) else {
+                    return Poll::Ready(None);
+                };
+                let frame = ready!(connection.poll_frame(cx));
+                if !matches!(frame, Some(Err(_))) && connection.has_ended() {
+                    this.finish();
+                }
+                Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(BodyError::from)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own { text, reset, .. } => text.is_none() && !reset,
-            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+            Self::Stream { incoming: Some(incoming), .. } => incoming.is_end_stream(),
+            Self::Stream { incoming: None, held } => {
+                held.as_ref().and_then(|held| held.lease.as_http1()).is_none_or(http1::Connection::has_ended)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own { text, .. } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Self::Stream { incoming, .. } => incoming.size_hint(),
+            Self::Stream { incoming: Some(incoming), .. } => incoming.size_hint(),
+            Self::Stream { incoming: None, held } => {
+                let connection = held.as_ref().and_then(|held| held.lease.as_http1());
+                connection.map_or(SizeHint::with_exact(0), http1::Connection::size_hint)
+            }
         }
     }
 }

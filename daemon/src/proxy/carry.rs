@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::answer;
-use super::body::{BodyError, Held, RequestBody, ResponseBody};
+use super::body::{BodyError, Held, ResponseBody};
 use super::clock;
 use super::conn::Client;
 use super::connect::Need;
-use super::headers::{self, CLIENT, HOME, HOPS, Origin, Wants};
+use super::headers::{self, Added, Origin, Wants};
+use super::http1::Broken;
 use super::meter::Active;
-use super::pool::Lease;
+use super::pool::{Lease, NotSent};
 use super::service::{Journey, Plan, path_and_query};
 use super::topology::{Endpoint, InFlight, Link};
 use super::tunnel;
@@ -46,7 +47,7 @@ pub(crate) enum NotHome {
 
 /// Puts a head into the shape that travels on, whichever way: what is meant for this connection is gone, what we know of the client is there.
 pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
-    let Journey { head, present, upgrade, .. } = journey;
+    let Journey { head, present, added, upgrade, .. } = journey;
     let protocol = upgrade.as_ref().and_then(|_| headers::upgrade(&head.headers));
     if protocol.is_none() {
         *upgrade = None;
@@ -67,8 +68,6 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
         headers::join_cookies(&mut head.headers);
     }
     to_origin_form(head);
-    // Room for what is put in below: growing step by step would hash everything again and again.
-    head.headers.reserve(8);
     let host = head.headers.get(HOST).cloned();
     let via = &client.worker.shared.via;
     let origin = Origin {
@@ -82,8 +81,7 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
             _ => &via.http11,
         },
     };
-    headers::set_forwarded(&mut head.headers, present, &origin);
-    head.headers.insert(HOME, plan.home_name.clone());
+    *added = Some(Added::new(&mut head.headers, present, &origin, plan.home_name.clone()));
     head.version = Version::HTTP_11;
 }
 
@@ -123,9 +121,10 @@ pub(crate) async fn local(
         need: need(&journey),
     };
     client.listener.budget.deposit(upstream.spec.retries.budget);
-    let Journey { head, body, present, upgrade, extended, active } = *journey;
+    let sent = trip.send(&mut journey).await;
+    let Journey { present, upgrade, extended, active, .. } = *journey;
     let wants = present.wants;
-    match trip.send(&mut Some(Request::from_parts(head, body))).await {
+    match sent {
         Ok(arrived) => hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active, false)
             .map_err(|active| (Reason::UpstreamInvalid, wants, active)),
         Err(NotCarried::NoneLeft(reason) | NotCarried::Failed(reason)) => Err((reason, wants, active)),
@@ -139,9 +138,9 @@ pub(crate) async fn isthmus(
     plan: Plan,
 ) -> Result<Response<ResponseBody>, NotHome> {
     let hops = plan.arrival.hops.saturating_add(1);
-    journey.head.headers.insert(HOPS, HeaderValue::from(u16::from(hops)));
-    if let Ok(address) = HeaderValue::try_from(plan.arrival.client.to_string()) {
-        journey.head.headers.insert(CLIENT, address);
+    if let Some(added) = &mut journey.added {
+        let address = headers::text(plan.arrival.client.to_string());
+        added.peers = Some((HeaderValue::from(u16::from(hops)), address));
     }
     let upstream = Arc::clone(&client.listener.upstream.borrow());
     let edges = client.worker.with_topology(|topology| topology.edges[plan.decision.home].clone());
@@ -154,26 +153,26 @@ pub(crate) async fn isthmus(
         budget: &client.listener.budget,
         need: need(&journey),
     };
-    let Journey { head, body, present, upgrade, extended, active } = *journey;
-    let mut request = Some(Request::from_parts(head, body));
-    match trip.send(&mut request).await {
+    let sent = trip.send(&mut journey).await;
+    if let Err(NotCarried::NoneLeft(_)) = sent {
+        if let Some(added) = &mut journey.added {
+            added.peers = None;
+        }
+        return Err(NotHome::NoEdge(journey, Box::new(plan)));
+    }
+    let Journey { present, upgrade, extended, active, .. } = *journey;
+    match sent {
         Ok(arrived) => hand_back(arrived, plan, upgrade.map(|upgrade| (upgrade, extended)), active, true)
             .map_err(|active| NotHome::Failed(Reason::UpstreamInvalid, present.wants, active)),
-        Err(NotCarried::Failed(reason)) => Err(NotHome::Failed(reason, present.wants, active)),
-        Err(NotCarried::NoneLeft(reason)) => {
-            let Some(request) = request else { return Err(NotHome::Failed(reason, present.wants, active)) };
-            let (mut head, body) = request.into_parts();
-            head.headers.remove(HOPS);
-            head.headers.remove(CLIENT);
-            let journey = Box::new(Journey { head, body, present, upgrade, extended, active });
-            Err(NotHome::NoEdge(journey, Box::new(plan)))
+        Err(NotCarried::Failed(reason) | NotCarried::NoneLeft(reason)) => {
+            Err(NotHome::Failed(reason, present.wants, active))
         }
     }
 }
 
 /// A response's head, and what it came over.
 struct Arrived {
-    response: Response<Incoming>,
+    response: Response<Option<Incoming>>,
     /// From sending the request to this head.
     took: Duration,
     lease: Lease,
@@ -182,7 +181,7 @@ struct Arrived {
 
 /// Why there is no response.
 enum NotCarried {
-    /// Nobody is left to try: the request is back whole in its place; what went wrong last.
+    /// Nobody is left to try, and the request is whole; what went wrong last.
     NoneLeft(Reason),
     /// It was sent, at least in part.
     Failed(Reason),
@@ -210,23 +209,24 @@ fn name_host(head: &mut http::HeaderMap, endpoint: &Endpoint) {
 
 /// How one attempt ended without a response.
 enum Attempt {
-    /// Before anything was sent: the request is back in its place.
+    /// Before anything was sent: the request is whole.
     Back,
-    /// After something was sent; where it is safe to send again, a copy is in its place.
+    /// After something was sent. It is whole where it is [`repeatable`].
     Lost(Reason),
 }
 
 impl Trip<'_> {
-    /// Sends what is in `request`, a place rather than a value: each hand it passes through would copy it.
-    async fn send(&self, request: &mut Option<Request<RequestBody>>) -> Result<Arrived, NotCarried> {
-        let hostless = request.as_ref().is_some_and(|request| !request.headers().contains_key(HOST));
+    /// Sends a request, which stays where it is: each hand that it passed through would copy it.
+    async fn send(&self, journey: &mut Journey) -> Result<Arrived, NotCarried> {
+        let hostless = !journey.head.headers.contains_key(HOST);
+        let repeatable = repeatable(journey);
         let (mut tried, mut again, mut last) = (0_u64, self.attempts, Reason::UpstreamDown);
         loop {
             let Some((at, endpoint)) = self.choose(tried) else {
                 return Err(NotCarried::NoneLeft(last));
             };
-            if let Some(request) = request.as_mut().filter(|_| hostless) {
-                name_host(request.headers_mut(), endpoint);
+            if hostless {
+                name_host(&mut journey.head.headers, endpoint);
             }
             let in_flight = InFlight::new(endpoint);
             let Some(lease) = self.lease(endpoint).await else {
@@ -235,14 +235,14 @@ impl Trip<'_> {
                 continue;
             };
             let reused = lease.reused;
-            let attempted = self.attempt(lease, in_flight, request).await;
+            let attempted = self.attempt(lease, in_flight, journey, repeatable).await;
             if let Some(turn) = turn(&attempted, reused) {
-                endpoint.took_turn(turn, clock::now().0);
+                endpoint.took_turn(turn, clock::recently().0);
             }
             match attempted {
                 Ok(arrived) => return Ok(arrived),
                 Err(Attempt::Back) => tried |= u64::from(!reused) << at,
-                Err(Attempt::Lost(reason)) if request.is_some() && again > 0 && self.budget.spend() => {
+                Err(Attempt::Lost(reason)) if repeatable && again > 0 && self.budget.spend() => {
                     again -= 1;
                     last = reason;
                     tried |= u64::from(!reused) << at;
@@ -334,32 +334,25 @@ impl Trip<'_> {
         &self,
         mut lease: Lease,
         in_flight: InFlight,
-        place: &mut Option<Request<RequestBody>>,
+        journey: &mut Journey,
+        repeatable: bool,
     ) -> Result<Arrived, Attempt> {
-        let Some(mut request) = place.take() else { return Err(Attempt::Lost(Reason::UpstreamReset)) };
-        if repeatable(&request) {
-            *place = Some(copy(&request));
-        }
         let began = clock::now();
-        let progress = request.body().progress();
-        shape(&mut request, lease.is_http2());
-        let sent = lease.send(request);
+        let Journey { head, body, added, .. } = journey;
+        let progress = body.progress();
+        shape(head, lease.is_http2());
+        let sent = lease.send(head, added.as_ref(), body, repeatable);
         match self.in_time(sent, began, progress.as_deref()).await {
             Ok(Ok(response)) => {
                 let took = Duration::from_nanos(clock::now().0.saturating_sub(began.0));
                 Ok(Arrived { response, took, lease, in_flight })
             }
-            Err(Late) => {
-                *place = None;
-                Err(Attempt::Lost(Reason::UpstreamTimeout))
-            }
-            Ok(Err(mut error)) => match error.take_message() {
-                Some(request) => {
-                    *place = Some(request);
-                    Err(Attempt::Back)
-                }
-                None => Err(Attempt::Lost(why(error.error()))),
-            },
+            Err(Late) => Err(Attempt::Lost(Reason::UpstreamTimeout)),
+            Ok(Err(NotSent::Back)) => Err(Attempt::Back),
+            // It was closed while it waited for a request: another connection is asked (RFC 9112, 9.3.1), and no retry is spent.
+            Ok(Err(NotSent::Http1(Broken::Unheard))) if lease.reused && repeatable => Err(Attempt::Back),
+            Ok(Err(NotSent::Http1(error))) => Err(Attempt::Lost(why_http1(&error))),
+            Ok(Err(NotSent::Http2(error))) => Err(Attempt::Lost(why(&error))),
         }
     }
 }
@@ -387,41 +380,30 @@ fn need(journey: &Journey) -> Need {
 }
 
 /// Puts a request into the form of its connection's HTTP: the authority is in the target or in `Host`, never in both.
-fn shape(request: &mut Request<RequestBody>, http2: bool) {
+fn shape(head: &mut Parts, http2: bool) {
     if !http2 {
-        if let Some((target, host)) = origin_form(request.uri()) {
-            *request.uri_mut() = target;
-            host.and_then(|host| request.headers_mut().insert(HOST, host));
-        }
-        *request.version_mut() = Version::HTTP_11;
-    } else if request.uri().authority().is_none()
-        && let Some(host) = request.headers_mut().remove(HOST)
+        to_origin_form(head);
+        head.version = Version::HTTP_11;
+    } else if head.uri.authority().is_none()
+        && let Some(host) = head.headers.remove(HOST)
     {
         let authority = http::uri::Authority::try_from(host.as_bytes());
-        let target = Uri::builder().scheme("https").path_and_query(path_and_query(request.uri()));
+        let target = Uri::builder().scheme("https").path_and_query(path_and_query(&head.uri));
         match authority.map(|authority| target.authority(authority).build()) {
-            Ok(Ok(uri)) => *request.uri_mut() = uri,
-            _ => _ = request.headers_mut().insert(HOST, host),
+            Ok(Ok(uri)) => head.uri = uri,
+            _ => _ = head.headers.insert(HOST, host),
         }
-        *request.version_mut() = Version::HTTP_2;
+        head.version = Version::HTTP_2;
     }
 }
 
 /// Whether the request is safe to send twice: idempotent (RFC 9110, 9.2.2) and without a body.
-fn repeatable(request: &Request<RequestBody>) -> bool {
+fn repeatable(journey: &Journey) -> bool {
     let safe = matches!(
-        *request.method(),
+        journey.head.method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
     );
-    safe && request.body().is_empty()
-}
-
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+    safe && journey.body.is_empty()
 }
 
 /// Whose fault it was that there is no response.
@@ -429,13 +411,29 @@ fn why(error: &hyper::Error) -> Reason {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         match inner.downcast_ref() {
-            Some(BodyError::Paused(_)) => return Reason::RequestTimeout,
-            Some(BodyError::Broken(broken)) => return how(broken),
-            Some(BodyError::Malformed(_)) => return Reason::BadRequest,
+            Some(error) => return whose(error),
             None => source = inner.source(),
         }
     }
     if error.is_parse() { Reason::UpstreamInvalid } else { Reason::UpstreamReset }
+}
+
+fn why_http1(error: &Broken) -> Reason {
+    match error {
+        Broken::Io(_) | Broken::Closed | Broken::Unheard => Reason::UpstreamReset,
+        Broken::Unclear(_) => Reason::UpstreamInvalid,
+        Broken::Body(error) => whose(error),
+    }
+}
+
+/// A request's body ended early.
+fn whose(error: &BodyError) -> Reason {
+    match error {
+        BodyError::Paused(_) => Reason::RequestTimeout,
+        BodyError::Broken(broken) => how(broken),
+        BodyError::Malformed(_) => Reason::BadRequest,
+        BodyError::Upstream(_) => Reason::UpstreamReset,
+    }
 }
 
 /// How a client's body ended early: against the rules, or with the client.
@@ -452,7 +450,7 @@ fn how(broken: &hyper::Error) -> Reason {
 }
 
 /// What adaptive ceilings may learn: streams may wait for news rather than in a queue, and failures may be fast.
-fn outcome(response: &Response<Incoming>, took: Duration) -> Outcome {
+fn outcome<T>(response: &Response<T>, took: Duration) -> Outcome {
     let kind = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let stream = kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc");
     let ordinary = response.status().as_u16() >= 200 && response.status().as_u16() < 500;
@@ -471,10 +469,14 @@ fn hand_back(
     let Arrived { mut response, took, lease, in_flight } = arrived;
     let permit = plan.permit;
     if let Some(permit) = &permit {
-        permit.over(outcome(&response, took), clock::now());
+        permit.over(outcome(&response, took), clock::recently());
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(tunnel::open(response, upgrade, tunnel::Ends { permit, in_flight, active, lease }));
+        return Ok(tunnel::open(
+            response.map(drop),
+            upgrade,
+            tunnel::Ends { permit, in_flight, active, lease },
+        ));
     }
     let status = response.status();
     // To HTTP/2's CONNECT a success means a tunnel, and here is none (RFC 8441, 5).

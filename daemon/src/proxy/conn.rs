@@ -60,7 +60,9 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     let worker = Rc::clone(&arrived.worker);
     let peer = peer.ip().to_canonical();
     let limits = listener.spec.limits;
-    let entered = tokio::time::timeout(limits.header_timeout, enter::enter(&listener, tcp, peer)).await;
+    // In a box: it is over when the connection's long life begins.
+    let entering = Box::pin(enter::enter(&listener, tcp, peer));
+    let entered = tokio::time::timeout(limits.header_timeout, entering).await;
     let Entered { stream, address, multiplexed, trusted, region } = match entered {
         Ok(Ok(entered)) => entered,
         Ok(Err(error)) => return tracing::debug!(client = %peer, %error, "connection not entered"),
@@ -96,7 +98,8 @@ async fn http1(client: Rc<Client>, io: Io, limits: &Limits) {
         builder.max_headers(limits.headers);
     }
     let handler = Rc::clone(&client);
-    let service = service_fn(move |request| service::handle(Rc::clone(&handler), request));
+    // In a box: a connection that waits for its next request has none.
+    let service = service_fn(move |request| Box::pin(service::handle(Rc::clone(&handler), request)));
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     drive(&client, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
 }
@@ -125,7 +128,8 @@ async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
     builder.keep_alive_interval(Some(limits.body_idle_timeout)).keep_alive_timeout(limits.header_timeout);
     let handler = Rc::clone(&client);
-    let service = service_fn(move |request| service::handle(Rc::clone(&handler), request));
+    // In a box: the library moves it about.
+    let service = service_fn(move |request| Box::pin(service::handle(Rc::clone(&handler), request)));
     let mut connection = pin!(builder.serve_connection(io, service));
     drive(&client, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
 }
@@ -199,11 +203,16 @@ impl Alarm {
     fn poll(mut self: Pin<&mut Self>, pace: &Pace, cx: &mut Context<'_>) -> Poll<Late> {
         loop {
             let deadline = pace.deadline();
-            if deadline < self.set_for {
+            let moved = deadline < self.set_for;
+            if moved {
                 self.move_to(deadline);
             }
             let running = self.set_for != u64::MAX;
             let Some(sleep) = self.sleep.as_mut().filter(|_| running) else { return Poll::Pending };
+            // It wakes the connection's own task, always the same: nothing to tell it until it has passed.
+            if !moved && !sleep.is_elapsed() {
+                return Poll::Pending;
+            }
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }

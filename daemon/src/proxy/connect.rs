@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::conn::OnThisThread;
 use super::descriptors::Place;
+use super::http1;
 use super::stream::Stream;
 use super::tls::{self, GreetError, Identities};
 use super::topology::Endpoint;
@@ -83,8 +84,6 @@ pub(crate) enum Need {
     Http2,
 }
 
-/// Where HTTP/1.1 requests are written to.
-pub(crate) type Http1Sender = http1::SendRequest<RequestBody>;
 /// Where HTTP/2 requests are written to, many at once.
 pub(crate) type Http2Sender = http2::SendRequest<RequestBody>;
 
@@ -92,7 +91,7 @@ pub(crate) type Http2Sender = http2::SendRequest<RequestBody>;
 #[derive(Debug)]
 pub(crate) enum Spoken {
     /// One request at a time.
-    Http1(Http1Sender),
+    Http1(Box<http1::Connection>),
     /// Many.
     Http2(Http2Sender),
 }
@@ -110,7 +109,7 @@ pub(crate) async fn connect(
         if tls::chose_h2(&stream) || need == Need::Http2 {
             http2(stream, place).await.map(Spoken::Http2)
         } else {
-            http1(stream, place).await.map(Spoken::Http1)
+            Ok(Spoken::Http1(http1::Connection::new(stream, place)))
         }
     };
     let timeout = || ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit };
@@ -147,24 +146,6 @@ async fn dial_name(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
         }
     }
     Err(ConnectError::Connect { host, port, source: last })
-}
-
-/// Most bytes of an upstream's response that are read ahead of its client, and of its head.
-const MOST_BUFFERED: usize = 64 << 10;
-
-/// Begins HTTP/1.1; the connection runs as a task of this worker until either side ends it.
-async fn http1(stream: Stream, place: Place) -> Result<Http1Sender, ConnectError> {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MOST_BUFFERED);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-        drop(place);
-    });
-    sender.ready().await?;
-    Ok(sender)
 }
 
 /// Begins HTTP/2; pings find out that the far end is gone while requests wait.

@@ -262,26 +262,68 @@ pub(crate) fn text(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// Sets `X-Forwarded-For/-Proto/-Host` and `Via`.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, present: &Present, origin: &Origin<'_>) {
-    if present.forwarded && !origin.believed {
-        for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, FORWARDED] {
-            headers.remove(name);
+/// Fields that a request is given on its way. They stand beside its head: putting them into it would cost more than all else that is done to it.
+#[derive(Debug)]
+pub(crate) struct Added {
+    chain: HeaderValue,
+    proto: HeaderValue,
+    host: Option<HeaderValue>,
+    via: HeaderValue,
+    home: HeaderValue,
+    /// From edge to edge: hops so far, and the client's address.
+    pub(crate) peers: Option<(HeaderValue, HeaderValue)>,
+}
+
+impl Added {
+    /// `X-Forwarded-For/-Proto/-Host`, `Via` and the home region's name; what `headers` had of the first four is taken out.
+    pub(crate) fn new(
+        headers: &mut HeaderMap,
+        present: &Present,
+        origin: &Origin<'_>,
+        home: HeaderValue,
+    ) -> Self {
+        let keep = present.forwarded && origin.believed;
+        let kept = |headers: &mut HeaderMap, name: HeaderName| keep.then(|| headers.remove(name)).flatten();
+        let chain = joined(headers, keep.then_some(&FORWARDED_FOR), origin.peer);
+        let via = joined(headers, present.via.then_some(&VIA), origin.via);
+        let proto = kept(headers, FORWARDED_PROTO);
+        let host = kept(headers, FORWARDED_HOST).or_else(|| origin.host.cloned());
+        if present.forwarded {
+            for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST] {
+                headers.remove(name);
+            }
+            if !keep {
+                headers.remove(FORWARDED);
+            }
+        }
+        if present.via {
+            headers.remove(VIA);
+        }
+        let proto = proto.unwrap_or(HeaderValue::from_static(origin.proto));
+        Self { chain, proto, host, via, home, peers: None }
+    }
+
+    /// Each of them, by its name in lower case.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+        let (hops, client) = self.peers.as_ref().map(|(hops, client)| (hops, client)).unzip();
+        let all = [
+            ("x-forwarded-for", Some(&self.chain)),
+            ("x-forwarded-proto", Some(&self.proto)),
+            ("x-forwarded-host", self.host.as_ref()),
+            ("via", Some(&self.via)),
+            ("tidegate-home", Some(&self.home)),
+            ("tidegate-hops", hops),
+            ("tidegate-client", client),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// Puts them into a head.
+    pub(crate) fn put_into(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.each() {
+            headers.insert(HeaderName::from_static(name), value.clone());
         }
     }
-    let keep = present.forwarded && origin.believed;
-    let chain = joined(headers, keep.then_some(&FORWARDED_FOR), origin.peer);
-    headers.insert(FORWARDED_FOR, chain);
-    if !keep || !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(origin.proto));
-    }
-    if (!keep || !headers.contains_key(FORWARDED_HOST))
-        && let Some(host) = origin.host
-    {
-        headers.insert(FORWARDED_HOST, host.clone());
-    }
-    let via = joined(headers, present.via.then_some(&VIA), origin.via);
-    headers.insert(VIA, via);
 }
 
 /// The values of a field that is there already, and one more.
@@ -349,7 +391,8 @@ mod tests {
             host: Some(&host),
             via: &Vias::of("eu.main").http11,
         };
-        set_forwarded(&mut map, &present, &origin);
+        let added = Added::new(&mut map, &present, &origin, HeaderValue::from_static("eu"));
+        added.put_into(&mut map);
         map
     }
 
@@ -362,7 +405,11 @@ mod tests {
             ("forwarded", "for=x"),
         ];
         let expected = |rest: &[(&'static str, &str)]| {
-            let mut all = headers(&[("x-forwarded-host", "www.example.com"), ("via", "1.1 a, 1.1 eu.main")]);
+            let mut all = headers(&[
+                ("x-forwarded-host", "www.example.com"),
+                ("via", "1.1 a, 1.1 eu.main"),
+                ("tidegate-home", "eu"),
+            ]);
             all.extend(headers(rest));
             all
         };

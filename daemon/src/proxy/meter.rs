@@ -41,6 +41,8 @@ pub(crate) struct Pace {
     requests: AtomicU64,
     /// The connection is to be reset rather than closed.
     abort: AtomicBool,
+    /// A response was handed over whose head is not written yet.
+    answered: AtomicBool,
     head_ns: u64,
     idle_ns: u64,
     stall_ns: u64,
@@ -89,6 +91,7 @@ impl Pace {
             write_by: AtomicU64::new(u64::MAX),
             requests: AtomicU64::new(0),
             abort: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             head_ns,
             idle_ns: ns(limits.idle_timeout),
             stall_ns: ns(limits.body_idle_timeout),
@@ -179,9 +182,14 @@ impl Pace {
         self.phase.load(Relaxed) == IDLE
     }
 
-    /// Nothing is being handled: what is written now is hyper's own.
+    /// A response is handed over: what is written next is its head.
+    pub(crate) fn answer(&self) {
+        self.answered.store(true, Relaxed);
+    }
+
+    /// Nothing is being handled, and no response waits to be written: what is written now is hyper's own.
     pub(crate) fn is_between(&self) -> bool {
-        self.active.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed)
+        self.active.load(Relaxed) == 0 && !self.answered.load(Relaxed) && !self.multiplexed.load(Relaxed)
     }
 
     fn has_read(&self) {
@@ -200,6 +208,9 @@ impl Pace {
     }
 
     fn wrote<T>(&self, outcome: &Poll<T>) {
+        if outcome.is_ready() {
+            self.answered.store(false, Relaxed);
+        }
         match outcome {
             Poll::Ready(_) if self.write_by.load(Relaxed) != u64::MAX => {
                 self.write_by.store(u64::MAX, Relaxed);

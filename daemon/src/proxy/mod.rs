@@ -18,6 +18,7 @@ mod facts;
 mod framed;
 mod headers;
 mod health;
+mod http1;
 mod leaving;
 mod linger;
 mod listening;

@@ -6,14 +6,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::body::RequestBody;
 use super::clock;
-use super::connect::{self, ConnectError, Http1Sender, Http2Sender, Need, Spoken};
+use super::connect::{self, ConnectError, Http2Sender, Need, Spoken};
 use super::descriptors::Places;
+use super::headers::Added;
+use super::http1;
 use super::tls::Identities;
 use super::topology::Endpoint;
 
@@ -36,7 +38,7 @@ pub(crate) struct Pool {
 /// An HTTP/1.1 connection that waits for a request.
 #[derive(Debug)]
 struct Idle {
-    sender: Http1Sender,
+    connection: Box<http1::Connection>,
     since_ns: u64,
 }
 
@@ -58,9 +60,20 @@ pub(crate) struct Lease {
     endpoint: u64,
 }
 
+/// Why a request that was to be sent has no answer.
+#[derive(Debug)]
+pub(crate) enum NotSent {
+    /// Nothing of it was sent.
+    Back,
+    /// Something was, over HTTP/1.1.
+    Http1(http1::Broken),
+    /// Something was, over HTTP/2.
+    Http2(hyper::Error),
+}
+
 #[derive(Debug)]
 enum Line {
-    Http1(Http1Sender),
+    Http1(Box<http1::Connection>),
     Http2(Http2Sender, #[expect(dead_code, reason = "held for its drop")] Stream),
 }
 
@@ -83,14 +96,47 @@ impl Shared {
 }
 
 impl Lease {
-    /// Sends a request; where nothing of it was sent, the error has it back.
+    /// Sends a request, which is whole afterwards where nothing of it was sent or it may be sent again (`keeps`). The body of an answer over
+    /// HTTP/1.1 is read from [`Self::http1`].
     pub(crate) async fn send(
         &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        head: &mut Parts,
+        added: Option<&Added>,
+        body: &mut RequestBody,
+        keeps: bool,
+    ) -> Result<Response<Option<Incoming>>, NotSent> {
         match &mut self.line {
-            Line::Http1(sender) => sender.try_send_request(request).await,
-            Line::Http2(sender, _) => sender.try_send_request(request).await,
+            Line::Http1(connection) => match connection.exchange(head, added, body).await {
+                Ok(answer) => Ok(answer.map(|()| None)),
+                Err(http1::NotSent::Back) => Err(NotSent::Back),
+                Err(http1::NotSent::Broken(error)) => Err(NotSent::Http1(error)),
+            },
+            // In a box of its own: it is larger, and most requests never go this way.
+            Line::Http2(sender, _) => Box::pin(send_http2(sender, head, added, body, keeps)).await,
+        }
+    }
+
+    /// The connection, where it is HTTP/1.1.
+    pub(crate) fn http1(&mut self) -> Option<&mut http1::Connection> {
+        match &mut self.line {
+            Line::Http1(connection) => Some(connection),
+            Line::Http2(..) => None,
+        }
+    }
+
+    /// The same, to look at.
+    pub(crate) fn as_http1(&self) -> Option<&http1::Connection> {
+        match &self.line {
+            Line::Http1(connection) => Some(connection),
+            Line::Http2(..) => None,
+        }
+    }
+
+    /// The stream of an HTTP/1.1 connection that has switched to another protocol.
+    pub(crate) fn into_tunnel(self) -> Option<http1::Tunnel> {
+        match self.line {
+            Line::Http1(connection) => Some(connection.into_tunnel()),
+            Line::Http2(..) => None,
         }
     }
 
@@ -102,15 +148,46 @@ impl Lease {
     /// The response has ended well: keeps the connection for the next request. Just dropping an HTTP/1.1 lease closes it instead.
     pub(crate) fn give_back(self) {
         let Self { line, pool, endpoint, .. } = self;
-        let Line::Http1(sender) = line else { return };
-        if sender.is_closed() {
-            return;
+        let Line::Http1(mut connection) = line else { return };
+        if connection.is_clean() {
+            pool.keep(endpoint, connection);
+        } else if connection.is_sending() {
+            // The answer came before all of the request: the rest goes after it.
+            tokio::task::spawn_local(async move {
+                if connection.finish_sending().await {
+                    pool.keep(endpoint, connection);
+                }
+            });
         }
-        let mut idle = pool.idle.borrow_mut();
-        let stack = stack(&mut idle, endpoint);
-        if stack.len() < MOST_IDLE {
-            stack.push(Idle { sender, since_ns: clock::recently().0 });
+    }
+}
+
+async fn send_http2(
+    sender: &mut Http2Sender,
+    head: &mut Parts,
+    added: Option<&Added>,
+    body: &mut RequestBody,
+    keeps: bool,
+) -> Result<Response<Option<Incoming>>, NotSent> {
+    let mut request = Request::new(std::mem::replace(body, RequestBody::Empty));
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.version_mut() = head.version;
+    *request.headers_mut() = if keeps { head.headers.clone() } else { std::mem::take(&mut head.headers) };
+    if let Some(added) = added {
+        added.put_into(request.headers_mut());
+    }
+    let mut error = match sender.try_send_request(request).await {
+        Ok(answer) => return Ok(answer.map(Some)),
+        Err(error) => error,
+    };
+    match error.take_message() {
+        Some(request) => {
+            let (returned, unsent) = request.into_parts();
+            (head.headers, *body) = (returned.headers, unsent);
+            Err(NotSent::Back)
         }
+        None => Err(NotSent::Http2(error.into_error())),
     }
 }
 
@@ -140,12 +217,21 @@ impl Pool {
     fn idle(&self, endpoint: &Endpoint) -> Option<Line> {
         let mut idle = self.idle.borrow_mut();
         let stack = stack(&mut idle, endpoint.id);
-        while let Some(Idle { sender, .. }) = stack.pop() {
-            if sender.is_ready() {
-                return Some(Line::Http1(sender));
+        while let Some(Idle { mut connection, .. }) = stack.pop() {
+            if !connection.is_over() {
+                return Some(Line::Http1(connection));
             }
         }
         None
+    }
+
+    fn keep(&self, endpoint: u64, mut connection: Box<http1::Connection>) {
+        let mut idle = self.idle.borrow_mut();
+        let stack = stack(&mut idle, endpoint);
+        if stack.len() < MOST_IDLE {
+            connection.rest();
+            stack.push(Idle { connection, since_ns: clock::recently().0 });
+        }
     }
 
     fn shared(&self, endpoint: &Endpoint) -> Option<Line> {
@@ -165,7 +251,7 @@ impl Pool {
     ) -> Result<Lease, ConnectError> {
         let place = self.places.take().ok_or(ConnectError::NoDescriptor)?;
         let line = match connect::connect(&self.identities, endpoint, need, limit, place).await? {
-            Spoken::Http1(sender) => Line::Http1(sender),
+            Spoken::Http1(connection) => Line::Http1(connection),
             Spoken::Http2(sender) => self.add(endpoint, sender),
         };
         Ok(Lease { line, reused: false, pool: Rc::clone(self), endpoint: endpoint.id })
@@ -182,7 +268,8 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = clock::now().0;
         for stack in self.idle.borrow_mut().iter_mut() {
-            stack.retain(|idle| !idle.sender.is_closed() && now.saturating_sub(idle.since_ns) < IDLE_NS);
+            stack
+                .retain_mut(|idle| now.saturating_sub(idle.since_ns) < IDLE_NS && !idle.connection.is_over());
             if stack.is_empty() {
                 stack.shrink_to_fit();
             }

@@ -13,7 +13,7 @@ use super::carry::{self, NotHome};
 use super::clock;
 use super::conn::Client;
 use super::facts::{self, Arrival};
-use super::headers::Present;
+use super::headers::{Added, Present};
 use super::meter::Active;
 use super::pins;
 use super::relay;
@@ -38,6 +38,8 @@ pub(crate) struct Journey {
     pub(crate) head: Parts,
     pub(crate) body: RequestBody,
     pub(crate) present: Present,
+    /// What goes on with the head; from [`carry::prepare`] on.
+    pub(crate) added: Option<Added>,
     pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
     /// The upgrade was asked for by HTTP/2's extended CONNECT.
     pub(crate) extended: bool,
@@ -60,6 +62,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let mut response = answer(&client, request).await;
+    client.pace.answer();
     if client.is_leaving()
         && !client.pace.is_multiplexed()
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -88,7 +91,7 @@ async fn answer(client: &Rc<Client>, mut request: Request<Incoming>) -> Response
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
     // In a box: its way is long, and each function on it would copy it.
-    let journey = Box::new(Journey { head, body, present, upgrade, extended, active });
+    let journey = Box::new(Journey { head, body, present, added: None, upgrade, extended, active });
     if journey.head.uri.path() == HEALTH_PATH {
         return health(client, journey.active);
     }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
@@ -13,6 +13,7 @@ use super::answer;
 use super::body::ResponseBody;
 use super::clock::Dice;
 use super::headers;
+use super::http1::Tunnel;
 use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
@@ -31,13 +32,14 @@ pub(crate) struct Ends {
 
 /// Passes `101 Switching Protocols` on and joins both streams. An upstream that switches unasked is answered for with 502.
 pub(crate) fn open(
-    mut upstream: Response<Incoming>,
+    mut upstream: Response<()>,
     client: Option<(OnUpgrade, bool)>,
     ends: Ends,
 ) -> Response<ResponseBody> {
     let Some((client, extended)) = client else { return unasked(ends.active) };
+    let Ends { permit, in_flight, active, lease } = ends;
+    let Some(far) = lease.into_tunnel() else { return unasked(active) };
     let protocol = headers::upgrade(upstream.headers());
-    let far = hyper::upgrade::on(&mut upstream);
     answer::strip_hop_by_hop(upstream.headers_mut());
     if extended {
         *upstream.status_mut() = StatusCode::OK;
@@ -45,11 +47,12 @@ pub(crate) fn open(
     } else if let Some(protocol) = protocol {
         headers::set_upgrade(upstream.headers_mut(), protocol);
     }
-    ends.active.switch();
-    tokio::task::spawn_local(join(client, far, ends));
-    let (mut head, _) = upstream.into_parts();
-    head.version = Version::HTTP_11;
-    Response::from_parts(head, ResponseBody::Own { text: None, active: None, reset: false })
+    active.switch();
+    tokio::task::spawn_local(async move {
+        join(client, far).await;
+        drop((permit, in_flight, active));
+    });
+    upstream.map(|()| ResponseBody::Own { text: None, active: None, reset: false })
 }
 
 /// An extended CONNECT whose protocol has no name.
@@ -86,14 +89,12 @@ pub(crate) fn extended_connect(request: &mut Request<Incoming>, dice: &Dice) -> 
     Some(upgrade)
 }
 
-async fn join(client: OnUpgrade, far: OnUpgrade, ends: Ends) {
-    let Ok((client, far)) = tokio::try_join!(client, far) else { return };
-    let (mut client, mut far) = (TokioIo::new(client), TokioIo::new(far));
+async fn join(client: OnUpgrade, mut far: Tunnel) {
+    let Ok(client) = client.await else { return };
+    let mut client = TokioIo::new(client);
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut far).await {
         tracing::debug!(%error, "tunnel ended");
     }
-    let Ends { permit, in_flight, active, lease } = ends;
-    drop((permit, in_flight, active, lease));
 }
 
 fn unasked(active: Active) -> Response<ResponseBody> {

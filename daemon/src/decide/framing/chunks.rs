@@ -32,13 +32,24 @@ enum At {
 
 /// A chunked body that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     at: At,
     digits: u8,
     size: u64,
     extension_bytes: usize,
     trailer_bytes: usize,
     most_trailer_bytes: usize,
+}
+
+/// What a byte that is not data belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A size line, or the end of a chunk.
+    On,
+    /// A trailer, line end and all.
+    Trailer,
+    /// It is the body's last.
+    End,
 }
 
 /// How far a body was followed.
@@ -54,7 +65,7 @@ pub(super) enum Followed {
 
 impl Chunks {
     /// Before the first chunk.
-    pub(super) fn new(most_trailer_bytes: usize) -> Self {
+    pub(crate) fn new(most_trailer_bytes: usize) -> Self {
         Self { at: At::Size, digits: 0, size: 0, extension_bytes: 0, trailer_bytes: 0, most_trailer_bytes }
     }
 
@@ -62,26 +73,38 @@ impl Chunks {
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Followed {
         let mut at = 0;
         while at < bytes.len() {
-            if self.at == At::Data {
-                let here = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len() - at);
-                self.size -= here as u64;
+            let here = self.data(bytes.len() - at);
+            if here > 0 {
                 at += here;
-                if self.size == 0 {
-                    self.at = At::DataCr;
-                }
                 continue;
             }
             match self.step(bytes[at]) {
-                Ok(true) => return Followed::Ended(at + 1),
-                Ok(false) => at += 1,
+                Ok(Step::End) => return Followed::Ended(at + 1),
+                Ok(Step::On | Step::Trailer) => at += 1,
                 Err(fault) => return Followed::Broken(at, fault),
             }
         }
         Followed::All
     }
 
-    /// Takes one byte that is not data; whether the body has ended with it.
-    fn step(&mut self, byte: u8) -> Result<bool, Fault> {
+    /// How many of the next `there` bytes are data, which is taken.
+    pub(crate) fn data(&mut self, there: usize) -> usize {
+        if self.at != At::Data {
+            return 0;
+        }
+        let here = usize::try_from(self.size).unwrap_or(usize::MAX).min(there);
+        self.size -= here as u64;
+        if self.size == 0 {
+            self.at = At::DataCr;
+        }
+        here
+    }
+
+    /// Takes one byte that is not data.
+    ///
+    /// # Errors
+    /// When it can't stand here.
+    pub(crate) fn step(&mut self, byte: u8) -> Result<Step, Fault> {
         self.at = match (self.at, byte) {
             (At::Size | At::Space | At::Extension, _) => self.size_line(byte)?,
             (At::SizeLf, b'\n') if self.size == 0 => At::Line,
@@ -93,10 +116,14 @@ impl Chunks {
                 At::Size
             }
             (At::Data | At::DataCr | At::DataLf, _) => return Err(Fault::ChunkEnd),
-            (At::EndLf, b'\n') => return Ok(true),
-            (At::Line | At::Trailer | At::TrailerLf | At::EndLf, _) => self.trailer(byte)?,
+            (At::EndLf, b'\n') => return Ok(Step::End),
+            (At::Line | At::Trailer | At::TrailerLf | At::EndLf, _) => {
+                let next = self.trailer(byte)?;
+                self.at = next;
+                return Ok(if next == At::EndLf { Step::On } else { Step::Trailer });
+            }
         };
-        Ok(false)
+        Ok(Step::On)
     }
 
     fn size_line(&mut self, byte: u8) -> Result<At, Fault> {

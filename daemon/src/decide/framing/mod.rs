@@ -17,7 +17,9 @@ pub use frames::Frames;
 pub use head::is_token;
 pub use host::{is_host, is_same_host};
 
-use chunks::{Chunks, Followed};
+pub(crate) use chunks::{Chunks, Step};
+
+use chunks::Followed;
 use head::{Body, Head};
 
 /// Follows one connection's incoming bytes.
