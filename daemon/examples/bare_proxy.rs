@@ -40,6 +40,10 @@ impl Origin {
 }
 
 async fn forward(origin: Rc<Origin>, mut request: Request<Incoming>) -> Result<Response<Incoming>> {
+    if let Some(authority) = request.uri().authority() {
+        let host = authority.as_str().parse()?;
+        request.headers_mut().insert(http::header::HOST, host);
+    }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).parse()?;
     *request.uri_mut() = path;
     *request.version_mut() = http::Version::HTTP_11;
