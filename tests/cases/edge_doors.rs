@@ -1,11 +1,13 @@
 //! How connections come in and go: the PROXY protocol, timeouts, limits, draining; and an adaptive ceiling finding its place.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tidegate_tests::edges::Edge;
+use tidegate_tests::frames::ear::{Heard, Stream};
+use tidegate_tests::frames::{HEADERS, SETTINGS, WHOLE, WINDOW_UPDATE, frame, get as get_h2};
 use tidegate_tests::origin;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::{Connection, get};
@@ -16,6 +18,8 @@ const EU: &str = "127.1.0.1";
 const LATE: u64 = 3;
 /// How long a closed connection is still read from.
 const LINGERS: Duration = Duration::from_secs(1);
+/// RFC 9113, 7.
+const CANCEL: u32 = 8;
 const BOUND: Duration = Duration::from_secs(60);
 
 fn edge(listener: &str, more: &str) -> Result<(Edge, Origin, SocketAddr)> {
@@ -206,5 +210,27 @@ fn an_endpoint_that_keeps_failing_is_passed_over() -> Result<()> {
         failed += u32::from(ask(&mut connection)? == 503);
     }
     assert_eq!(failed, 5, "five failures in a row, then the other one has all");
+    Ok(())
+}
+
+#[test]
+fn a_stream_whose_client_takes_nothing_is_reset_and_gives_its_place_back() -> Result<()> {
+    let limits = "limits = { header_timeout = \"60s\", body_idle_timeout = \"2s\" }";
+    let one = "[[ceiling]]\nname = \"one\"\nconcurrent_requests = 1\n";
+    let (_edge, _origin, address) = edge(limits, one)?;
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(BOUND))?;
+    // INITIAL_WINDOW_SIZE 0: nobody may send on any stream before it has a window of its own.
+    let no_window = [0, 4, 0, 0, 0, 0];
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &no_window))?;
+    stream.write_all(&frame(HEADERS, WHOLE, 1, &get_h2("/")))?;
+    let mut heard = Heard::default();
+    heard.listen(&mut stream, |heard| heard.of(1).is_over())?;
+    assert_eq!(heard.of(1), Stream { status: Some(200), reset: Some(CANCEL), ended: false });
+    stream.write_all(&frame(HEADERS, WHOLE, 3, &get_h2("/")))?;
+    stream.write_all(&frame(WINDOW_UPDATE, 0, 3, &65_535_u32.to_be_bytes()))?;
+    heard.listen(&mut stream, |heard| heard.of(3).is_over())?;
+    assert_eq!(heard.of(3), Stream { status: Some(200), reset: None, ended: true }, "{heard:?}");
     Ok(())
 }

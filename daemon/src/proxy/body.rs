@@ -19,6 +19,7 @@ use super::http1;
 use super::meter::Active;
 use super::pool::Lease;
 use super::topology::InFlight;
+use super::turn;
 use crate::decide::admission::Permit;
 
 const PROTOCOL_ERROR: H2Reason = H2Reason::PROTOCOL_ERROR;
@@ -191,6 +192,13 @@ pub(crate) struct Held {
     pub(crate) lease: Lease,
 }
 
+/// Tells whose turn it is after this.
+fn turn<T>(polled: Poll<T>) -> Poll<T> {
+    let tell = if polled.is_ready() { turn::given } else { turn::asked };
+    tell();
+    polled
+}
+
 /// A response's body on its way to the client.
 #[derive(Debug)]
 pub(crate) enum ResponseBody {
@@ -259,7 +267,7 @@ impl Body for ResponseBody {
                 Poll::Ready(if end { Some(Err(BodyError::Malformed(PROTOCOL_ERROR.into()))) } else { frame })
             }
             Self::Stream { incoming: Some(incoming), .. } => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                let frame = ready!(turn(Pin::new(&mut *incoming).poll_frame(cx)));
                 let last = match &frame {
                     None => true,
                     Some(Ok(frame)) => frame.is_trailers() || incoming.is_end_stream(),
@@ -274,7 +282,7 @@ impl Body for ResponseBody {
                 let Some(connection) = held.as_mut().and_then(|held| held.lease.http1()) else {
                     return Poll::Ready(None);
                 };
-                let frame = ready!(connection.poll_frame(cx));
+                let frame = ready!(turn(connection.poll_frame(cx)));
                 if !matches!(frame, Some(Err(_))) && connection.has_ended() {
                     this.finish();
                 }

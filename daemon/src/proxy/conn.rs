@@ -26,6 +26,7 @@ use super::service;
 use super::shared::{Arrived, Door, Worker};
 use super::stream::Stream;
 use super::tell;
+use super::turn;
 use crate::config::types::Limits;
 use crate::decide::region::RegionId;
 use crate::link::{self, RelayStream};
@@ -123,13 +124,20 @@ where
 
 async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
     client.pace.multiplex();
-    let mut builder = http2::Builder::new(OnThisThread);
+    let mut builder = http2::Builder::new(turn::Streams { longest_pause: limits.body_idle_timeout });
     builder.timer(TokioTimer::new()).enable_connect_protocol().max_concurrent_streams(MOST_STREAMS);
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
     builder.keep_alive_interval(Some(limits.body_idle_timeout)).keep_alive_timeout(limits.header_timeout);
     let handler = Rc::clone(&client);
     // In a box: the library moves it about.
-    let service = service_fn(move |request| Box::pin(service::handle(Rc::clone(&handler), request)));
+    let service = service_fn(move |request| {
+        let answer = service::handle(Rc::clone(&handler), request);
+        Box::pin(async move {
+            let answer = answer.await;
+            turn::given();
+            answer
+        })
+    });
     let mut connection = pin!(builder.serve_connection(io, service));
     drive(&client, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
 }

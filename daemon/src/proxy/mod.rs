@@ -37,6 +37,7 @@ mod tell;
 mod tls;
 mod topology;
 mod tunnel;
+mod turn;
 mod worker;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
