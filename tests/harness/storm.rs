@@ -280,7 +280,7 @@ fn key(round: &str, from: &str, n: usize) -> String {
     format!("{round}-{from}-{n}")
 }
 
-/// The pool's lines for [`late_refill_goes`] and [`repetition_outlives_the_receiver`].
+/// The pool's lines for [`late_refill_goes`].
 #[must_use]
 pub fn repeating() -> String {
     format!("repeat_after = \"{}s\"", REPEAT.as_secs())
