@@ -194,8 +194,10 @@ pub(crate) struct Held {
 
 /// Tells whose turn it is after this.
 fn turn<T>(polled: Poll<T>) -> Poll<T> {
-    let tell = if polled.is_ready() { turn::given } else { turn::asked };
-    tell();
+    match polled {
+        Poll::Ready(_) => turn::given(),
+        Poll::Pending => turn::asked(),
+    }
     polled
 }
 
