@@ -126,6 +126,12 @@ impl Reason {
     pub const fn is_observed(self) -> bool {
         self as u8 >= Self::ObservedRegionConnections as u8
     }
+
+    /// Whether ceilings were asked and it passed: what a ceiling lets through.
+    #[must_use]
+    pub const fn is_admitted(self) -> bool {
+        matches!(self, Self::Within) || self.is_observed()
+    }
 }
 
 /// A judgement, as counters, events and `explain` tell it.

@@ -203,18 +203,17 @@ pub(super) fn used(view: &View, here: &CeilingInForce, measure: Measure) -> (Opt
     (found.filter(|_| here.adaptive).map(|report| report.limit), used)
 }
 
-/// NIC limits are shares of a burst in the report; rates of what passed say more, where they are counted.
+/// NIC limits are shares of a burst in the report; rates of what they let pass say more, where they are counted.
 fn nic_used(view: &View, home: Option<RegionId>, measure: Measure) -> Option<f64> {
     view.nic.as_ref().filter(|nic| nic.state == NicState::Loaded)?;
-    let sum = |rates: &BTreeMap<Option<RegionId>, [f64; 2]>| -> f64 {
-        rates
-            .iter()
-            .filter(|(of, _)| home.is_none() || **of == home)
-            .fold(0.0, |sum, (_, rate)| sum + rate[0])
+    let sum = |index: usize| -> f64 {
+        let admitted = view.rates.admitted.iter();
+        let ours = admitted.filter(|(of, _)| home.is_none() || **of == home);
+        ours.fold(0.0, |sum, (_, rate)| sum + rate[index])
     };
     match measure {
-        Measure::PacketsPerSecond => Some(sum(&view.rates.packets)),
-        Measure::BitsPerSecond => Some(sum(&view.rates.bytes) * 8.0),
+        Measure::PacketsPerSecond => Some(sum(0)),
+        Measure::BitsPerSecond => Some(sum(1) * 8.0),
         _ => {
             let nic = view.nic.as_ref()?;
             let limit = nic.limits.iter().find(|limit| limit.home == home && limit.measure == measure)?;

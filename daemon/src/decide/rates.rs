@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::region::RegionId;
-use super::report::nic::NicReport;
+use super::report::nic::{NicCount, NicReport};
 use super::report::proxy::ProxyReport;
 
 /// Samples that are kept: one per second.
@@ -22,6 +22,8 @@ pub struct Totals {
     pub packets: BTreeMap<Option<RegionId>, [u64; 2]>,
     /// Bytes, likewise.
     pub bytes: BTreeMap<Option<RegionId>, [u64; 2]>,
+    /// Packets and bytes by home that were judged by ceilings and passed: what is allowed or to another port is not among them.
+    pub admitted: BTreeMap<Option<RegionId>, [u64; 2]>,
 }
 
 /// The same per second.
@@ -35,6 +37,8 @@ pub struct Rates {
     pub packets: BTreeMap<Option<RegionId>, [f64; 2]>,
     /// Bytes, likewise.
     pub bytes: BTreeMap<Option<RegionId>, [f64; 2]>,
+    /// Packets and bytes by home that ceilings judged and let pass.
+    pub admitted: BTreeMap<Option<RegionId>, [f64; 2]>,
 }
 
 /// The last samples.
@@ -50,12 +54,19 @@ impl Totals {
             totals.requests = proxy.requests.iter().map(|(home, routes)| (home, *routes)).collect();
             totals.misrouted = proxy.misrouted.iter().map(|(home, count)| (home, *count)).collect();
         }
-        for count in nic.iter().flat_map(|nic| &nic.counts) {
-            let verdict = usize::from(count.verdict == "shed");
-            totals.packets.entry(count.home).or_default()[verdict] += count.packets;
-            totals.bytes.entry(count.home).or_default()[verdict] += count.bytes;
-        }
+        nic.iter().flat_map(|nic| &nic.counts).for_each(|count| totals.add(count));
         totals
+    }
+
+    fn add(&mut self, count: &NicCount) {
+        let verdict = usize::from(count.verdict == "shed");
+        self.packets.entry(count.home).or_default()[verdict] += count.packets;
+        self.bytes.entry(count.home).or_default()[verdict] += count.bytes;
+        if count.admitted {
+            let [packets, bytes] = self.admitted.entry(count.home).or_default();
+            *packets += count.packets;
+            *bytes += count.bytes;
+        }
     }
 }
 
@@ -101,6 +112,7 @@ impl Meter {
                 .collect(),
             packets: each(&last.packets, &first.packets, rate),
             bytes: each(&last.bytes, &first.bytes, rate),
+            admitted: each(&last.admitted, &first.admitted, rate),
         }
     }
 }
@@ -133,6 +145,26 @@ mod tests {
         assert_eq!(meter.rates().requests[&home][0], 50.0);
         meter.sample(20_000, totals(3));
         assert_eq!(meter.rates().requests[&home][0], 0.0);
+    }
+
+    #[test]
+    fn a_ceiling_is_used_by_what_it_judged_and_let_pass_alone() {
+        let home = RegionId::new(0);
+        let count = |verdict, reason, admitted| NicCount {
+            verdict,
+            reason,
+            admitted,
+            home,
+            packets: 10,
+            bytes: 1000,
+        };
+        let mut totals = Totals::default();
+        totals.add(&count("pass", "within", true));
+        totals.add(&count("pass", "observed_region_packets", true));
+        totals.add(&count("pass", "allowed", false));
+        totals.add(&count("shed", "region_packets", false));
+        assert_eq!(totals.admitted[&home], [20, 2000]);
+        assert_eq!(totals.packets[&home], [30, 10]);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Worker {
                     counts.push(NicCount {
                         verdict: reason.verdict().label(),
                         reason: reason.label(),
+                        admitted: reason.is_admitted(),
                         home: RegionId::from_home(home),
                         packets: counter.packets,
                         bytes: counter.bytes,

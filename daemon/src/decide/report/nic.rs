@@ -125,6 +125,8 @@ pub struct NicCount {
     pub verdict: &'static str,
     /// The reason's label.
     pub reason: &'static str,
+    /// Ceilings were asked, and it passed.
+    pub admitted: bool,
     /// Home region of the sources; `None` where none was looked up.
     pub home: Option<RegionId>,
     /// Packets.
