@@ -15,12 +15,13 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_first_configuration_loads() {
+fn the_readmes_configuration_loads_with_and_without_the_cache_half() {
     let shown = blocks("README.md", "toml");
-    assert_eq!(shown.len(), 1);
-    for text in shown {
-        if let Err(error) = config::from_text(Path::new("README.md"), &text) {
-            panic!("the README's configuration does not load: {error:?}");
+    assert_eq!(shown.len(), 2);
+    for (text, pools) in [(shown[0].clone(), 0), (shown.concat(), 1)] {
+        match config::from_text(Path::new("README.md"), &text) {
+            Ok(loaded) => assert_eq!(loaded.config.relay.pools.len(), pools),
+            Err(error) => panic!("the README's configuration does not load: {error:?}"),
         }
     }
 }
