@@ -287,7 +287,6 @@ fn present(answer: verb::Answer) -> Answer {
         verb::Answer::Reloaded(reloaded) => answer::json(&Reloaded {
             generation: reloaded.generation,
             warnings: reloaded.warnings,
-            needs_restart: reloaded.needs_restart,
             confirm_by: reloaded.confirm_by.map(super::wire::time_text),
         }),
         verb::Answer::Packet(packet) => answer::json(&packet),

@@ -102,9 +102,8 @@ impl Core {
         let first = self.rollback.take().map(|first| first.to);
         self.rollback = deadline.map(|deadline| Rollback { deadline, to: first.unwrap_or(before) });
         self.log_reload(caller, Cause::Reload, now);
-        let needs_restart = Vec::new();
         let generation = self.source.generation;
-        Ok(Reloaded { generation, warnings, needs_restart, confirm_by: deadline })
+        Ok(Reloaded { generation, warnings, confirm_by: deadline })
     }
 
     /// Before anything changes: what is to come back at `deadline` is on disk, or what was there is forgotten. Returns what was kept.

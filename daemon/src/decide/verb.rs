@@ -141,8 +141,6 @@ pub struct Reloaded {
     pub generation: u64,
     /// What is odd about the file.
     pub warnings: Vec<String>,
-    /// What the file changed but only a restart puts in force.
-    pub needs_restart: Vec<String>,
     /// When it is undone unless confirmed.
     pub confirm_by: Option<Timestamp>,
 }

@@ -411,9 +411,6 @@ fn reload_text(done: &Reloaded) -> String {
     for warning in &done.warnings {
         text.push_str(&format!("warning: {}\n", plain(warning)));
     }
-    for part in &done.needs_restart {
-        text.push_str(&format!("note: {part} changed in the file and needs a restart\n"));
-    }
     if let Some(by) = &done.confirm_by {
         text.push_str(&format!("undone at {by} unless you say `tidegate confirm`\n"));
     }

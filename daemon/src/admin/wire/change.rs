@@ -420,8 +420,6 @@ pub struct Reloaded {
     pub generation: u64,
     /// What is odd about the file.
     pub warnings: Vec<String>,
-    /// What only a restart puts in force.
-    pub needs_restart: Vec<String>,
     /// When it is undone unless confirmed.
     pub confirm_by: Option<String>,
 }
