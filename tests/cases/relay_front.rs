@@ -96,8 +96,14 @@ fn authentication_disguised_as_set_is_not_captured() -> Result<()> {
     let folder = Folder::new("auth")?;
     let file = folder.write("users", "user:secret\n")?;
     let mut region = alone(1, "")?;
+    let mut before = region.client()?;
+    assert_eq!(before.get("k")?, None);
     region.servers[0].kill()?;
+    ensure!(before.line().is_err(), "as memcached itself, the front closes the connection");
     region.servers[0].run(&["-Y", file.to_str().context("a path in UTF-8")?])?;
+    // Since that connection ended, the server is asked anew before a client is believed.
+    assert_eq!(region.client()?.set("auth", "user secret")?, "STORED");
+    assert_eq!(region.book("captured")?, 0);
     // The front asks every server from time to time what it wants.
     let refused = |line: &str| line.starts_with("CLIENT_ERROR");
     wait_for("the server asking for authentication", BOUND, || {

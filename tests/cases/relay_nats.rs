@@ -5,11 +5,16 @@
 use anyhow::{Result, ensure};
 use tidegate_tests::memcached::Places;
 use tidegate_tests::nats::NatsServer;
-use tidegate_tests::storm::{self, ONCE, World, rounds};
+use tidegate_tests::storm::{self, ONCE, SecondPool, World, rounds};
 use tidegate_tests::wire::Wire;
 
 /// Two regions over one broker; `None` where this binary has no such transport.
 fn world(pool: &str, further: &str, credentials: [&str; 2]) -> Result<Option<World<NatsServer>>> {
+    world_of([pool, pool], further, credentials)
+}
+
+/// The same with lines of the pool for each region.
+fn world_of(pool: [&str; 2], further: &str, credentials: [&str; 2]) -> Result<Option<World<NatsServer>>> {
     let broker = NatsServer::start(further)?;
     let wires = [Wire::to(broker.address())?, Wire::to(broker.address())?];
     World::new(&Places::pick()?, ("nats", broker), wires, pool, |side, wire| relay(credentials[side], wire))
@@ -52,6 +57,13 @@ fn a_broker_that_restarts_loses_nothing_even_when_it_forgets() -> Result<()> {
 #[test]
 fn a_memcached_that_is_away_is_waited_for() -> Result<()> {
     world(ONCE, "", ["", ""])?.map_or(Ok(()), |mut world| world.lost_caches(rounds(1) * 5 / 2))
+}
+
+#[test]
+fn a_pool_whose_servers_are_down_holds_up_no_other() -> Result<()> {
+    let mut second = SecondPool::new()?;
+    let Some(world) = world_of([&second.lines(0), &second.lines(1)], "", ["", ""])? else { return Ok(()) };
+    second.holds_up_no_other(&world.eu, &world.us, 400)
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidegate_tests::memcached::{Places, RelayRegion};
 use tidegate_tests::process::wait_until;
-use tidegate_tests::storm::{self, ONCE};
+use tidegate_tests::scratch::Folder;
+use tidegate_tests::storm::{self, ONCE, SecondPool};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -54,11 +55,6 @@ fn a_flush_starts_the_ramps_that_name_it() -> Result<()> {
     let ramp = "[[ceiling]]\nname = \"everyone\"\nrequests_per_second = 1000\n\
                 ramp = { on = [\"cache_flush\"], from = 0.2, over = \"10m\" }";
     let (_, eu, us) = pair("", &format!("{ONCE}\n{ramp}"))?;
-    let limit = |region: &RelayRegion| -> Option<f64> {
-        let said = region.daemon.tell(&["ceiling", "show", "everyone", "--json"]).ok()?;
-        let (_, rest) = said.split_once("\"limit\":")?;
-        rest.trim_start().split([',', '}', '\n']).next()?.trim().parse().ok()
-    };
     for region in [&eu, &us] {
         assert_eq!(limit(region), Some(1000.0));
     }
@@ -67,6 +63,75 @@ fn a_flush_starts_the_ramps_that_name_it() -> Result<()> {
         wait_until("the ramp", BOUND, || limit(region).is_some_and(|limit| (200.0..400.0).contains(&limit)))?;
     }
     Ok(())
+}
+
+/// `flush_all SECONDS`: the copies go and the ramps begin when it takes effect, in both regions, and not before; another flush of the
+/// server, which takes its place there, changes nothing.
+#[test]
+fn a_flush_to_come_takes_effect_in_its_time() -> Result<()> {
+    let ramp = "[[ceiling]]\nname = \"everyone\"\nrequests_per_second = 1000\n\
+                ramp = { on = [\"cache_flush\"], from = 0.2, over = \"10m\" }";
+    // A machine that was too slow to look before it took effect is asked again with more time.
+    for delay_s in [6, 20, 60] {
+        let (_, eu, us) = pair("", &format!("{ONCE}\n{ramp}"))?;
+        let mut copies = us.servers[0].client()?;
+        let began = Instant::now();
+        assert_eq!(eu.client()?.ask(&format!("flush_all {delay_s}"))?, "OK");
+        eu.settle()?;
+        assert_eq!(copies.ask("flush_all")?, "OK");
+        copies.set("any", "x")?;
+        let limits = [limit(&eu), limit(&us)];
+        let early = copies.get("any")?;
+        // memcached's clock has whole seconds: what is cached in the last one may stay.
+        if began.elapsed() + Duration::from_secs(2) >= Duration::from_secs(delay_s) {
+            continue;
+        }
+        assert_eq!((early, limits), (Some("x".into()), [Some(1000.0); 2]), "before its time");
+        for region in [&eu, &us] {
+            wait_until("the ramp", BOUND * 2, || limit(region).is_some_and(|limit| limit < 1000.0))?;
+            ensure!(began.elapsed() >= Duration::from_secs(delay_s), "the ramp began too early");
+        }
+        return wait_until("the copy gone", BOUND, || copies.get("any").is_ok_and(|copy| copy.is_none()));
+    }
+    Err(anyhow::anyhow!("too slow each time"))
+}
+
+fn limit(region: &RelayRegion) -> Option<f64> {
+    let said = region.daemon.tell(&["ceiling", "show", "everyone", "--json"]).ok()?;
+    let (_, rest) = said.split_once("\"limit\":")?;
+    rest.trim_start().split([',', '}', '\n']).next()?.trim().parse().ok()
+}
+
+#[test]
+fn a_pool_whose_servers_are_down_holds_up_no_other() -> Result<()> {
+    let mut second = SecondPool::new()?;
+    let places = Places::pick()?;
+    let (eu, us) = (places.region(0, 1, "", &second.lines(0))?, places.region(1, 1, "", &second.lines(1))?);
+    wait_until("the link", BOUND, || eu.report().is_ok_and(|report| report.contains("\"edge\": \"http")))?;
+    // More than a link has on its way.
+    second.holds_up_no_other(&eu, &us, 400)
+}
+
+/// A server that is started again and wants authentication: it is said, what is to be applied waits, and goes on when it wants none.
+#[test]
+fn a_server_that_wants_authentication_is_named_and_waited_for() -> Result<()> {
+    let folder = Folder::new("auth")?;
+    let file = folder.write("users", "user:secret\n")?;
+    let (_, eu, mut us) = pair("", ONCE)?;
+    eu.client()?.set("before", "x")?;
+    eu.settle()?;
+    us.servers[0].kill()?;
+    us.servers[0].run(&["-Y", file.to_str().context("a path in UTF-8")?])?;
+    eu.client()?.set("k", "new")?;
+    wait_until("its name", BOUND, || {
+        us.report().is_ok_and(|report| report.contains("wants authentication"))
+    })?;
+    assert_eq!(eu.book("pending")?, 1);
+    us.servers[0].kill()?;
+    us.servers[0].run(&[])?;
+    eu.settle()?;
+    assert_eq!(eu.book("applied")?, 2);
+    wait_until("nothing to be said", BOUND, || us.report().is_ok_and(|report| !report.contains("wants")))
 }
 
 #[test]

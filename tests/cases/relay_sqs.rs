@@ -6,7 +6,7 @@ use tidegate_tests::daemon::binary;
 use tidegate_tests::memcached::Places;
 use tidegate_tests::scratch::Folder;
 use tidegate_tests::sqs::SqsServer;
-use tidegate_tests::storm::{self, ONCE, World, rounds};
+use tidegate_tests::storm::{self, ONCE, SecondPool, World, rounds};
 use tidegate_tests::wire::Wire;
 
 const QUEUES: [&str; 2] = ["tidegate-eu", "tidegate-us"];
@@ -31,6 +31,11 @@ fn with_credentials(folder: &Folder) -> Result<std::path::PathBuf> {
 
 /// Two regions over one broker; `None` where this binary has no such transport.
 fn world(pool: &str) -> Result<Option<World<Broker>>> {
+    world_of([pool, pool])
+}
+
+/// The same with lines of the pool for each region.
+fn world_of(pool: [&str; 2]) -> Result<Option<World<Broker>>> {
     let (server, folder) = (SqsServer::start(&QUEUES)?, Folder::new("aws")?);
     let wires = [Wire::to(server.address())?, Wire::to(server.address())?];
     let places = Places::pick_for(with_credentials(&folder)?)?;
@@ -77,6 +82,13 @@ fn a_memcached_that_is_away_is_waited_for() -> Result<()> {
 #[test]
 fn a_daemon_that_is_killed_sends_again_from_its_spool() -> Result<()> {
     world(ONCE)?.map_or(Ok(()), |mut world| world.kills(rounds(1)))
+}
+
+#[test]
+fn a_pool_whose_servers_are_down_holds_up_no_other() -> Result<()> {
+    let mut second = SecondPool::new()?;
+    let Some(world) = world_of([&second.lines(0), &second.lines(1)])? else { return Ok(()) };
+    second.holds_up_no_other(&world.eu, &world.us, 30)
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Two regions over one broker, each by a wire of its own, and what is done to them while they write: the same for every broker.
 //! Never holds what one broker alone knows.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::memcached::{Client, Memcached, Places, RelayRegion};
+use crate::ports::free_address;
 use crate::process::{wait_for, wait_until};
 use crate::wire::Wire;
 
@@ -37,7 +39,7 @@ pub struct World<B> {
 }
 
 impl<B> World<B> {
-    /// Starts both regions with these lines of `[relay]`; `None` where this binary has no such transport.
+    /// Starts both regions with these lines of `[relay]` and, one for each, of the pool; `None` where this binary has no such transport.
     ///
     /// # Errors
     /// When something does not start, or does not find the broker.
@@ -45,17 +47,17 @@ impl<B> World<B> {
         places: &Places,
         (transport, broker): (&str, B),
         wires: [Wire; 2],
-        pool: &str,
+        pool: [&str; 2],
         relay: impl Fn(usize, &Wire) -> String,
     ) -> Result<Option<Self>> {
-        let eu = match places.region(0, 1, &relay(0, &wires[0]), pool) {
+        let eu = match places.region(0, 1, &relay(0, &wires[0]), pool[0]) {
             Err(error) if format!("{error:#}").contains("is not in this build") => {
                 eprintln!("skipped: this tidegate was built without its cargo feature {transport}");
                 return Ok(None);
             }
             other => other?,
         };
-        let us = places.region(1, 1, &relay(1, &wires[1]), pool)?;
+        let us = places.region(1, 1, &relay(1, &wires[1]), pool[1])?;
         let world = Self { eu, us, wires, broker };
         world.meet()?;
         Ok(Some(world))
@@ -270,6 +272,79 @@ impl<B> World<B> {
         }
         Ok(())
     }
+}
+
+/// A second pool `q` of two regions, with servers of its own.
+#[derive(Debug)]
+pub struct SecondPool {
+    servers: [Memcached; 2],
+    fronts: [SocketAddr; 2],
+}
+
+impl SecondPool {
+    /// Starts its servers.
+    ///
+    /// # Errors
+    /// When they can't be started.
+    pub fn new() -> Result<Self> {
+        let servers = [Memcached::start(&[])?, Memcached::start(&[])?];
+        Ok(Self { servers, fronts: [free_address()?, free_address()?] })
+    }
+
+    /// Lines of `[[relay.pool]]` of the first pool, and this one's table behind them.
+    #[must_use]
+    pub fn lines(&self, own: usize) -> String {
+        let (front, server, other) = (self.fronts[own], self.servers[own].address(), ["us", "eu"][own]);
+        format!(
+            "{ONCE}\n[[relay.pool]]\nname = \"q\"\nlisten = \"{front}\"\nservers = [\"{server}\"]\n\
+             regions = [\"{other}\"]\n{ONCE}"
+        )
+    }
+
+    /// This pool's server over there is down while `stuck` keys are written: the other pool's invalidations are applied all the same, and
+    /// once it is back nothing is missing. Each write is a commit, and so a batch of its own.
+    ///
+    /// # Errors
+    /// When the other pool is held up, something is applied where there is no memcached, or the books do not close.
+    pub fn holds_up_no_other(&mut self, eu: &RelayRegion, us: &RelayRegion, stuck: u64) -> Result<()> {
+        self.servers[1].kill()?;
+        let mut writer = Client::connect(self.fronts[0])?;
+        for n in 0..stuck {
+            writer.set(&format!("s{n}"), "new")?;
+        }
+        let (mut writer, mut copies) = (eu.client()?, us.servers[0].client()?);
+        for n in 0..KEYS {
+            copies.set(&format!("k{n}"), "old")?;
+        }
+        for n in 0..KEYS {
+            writer.set(&format!("k{n}"), "new")?;
+        }
+        let done = |pool| lane(eu, pool, "pending").is_ok_and(|pending| pending == 0);
+        wait_until("the other pool's deletes", BOUND, || done("p"))?;
+        for n in 0..KEYS {
+            ensure!(copies.get(&format!("k{n}"))?.is_none(), "k{n} is stale");
+        }
+        let waits = (lane(eu, "q", "pending")?, lane(eu, "q", "applied")?);
+        ensure!(waits == (stuck, 0), "pending and applied where there is no memcached: {waits:?}");
+        self.servers[1].run(&[])?;
+        wait_until("nothing pending", BOUND, || done("q"))?;
+        for (pool, keys) in [("p", KEYS as u64), ("q", stuck)] {
+            let books = (lane(eu, pool, "captured")?, lane(eu, pool, "applied")?);
+            ensure!(books == (keys, keys), "captured and applied of {pool}: {books:?}");
+        }
+        Ok(())
+    }
+}
+
+/// A number of the lane of one pool.
+fn lane(region: &RelayRegion, pool: &str, word: &str) -> Result<u64> {
+    let report = region.report()?.replace(char::is_whitespace, "");
+    let (pool, word) = (format!("\"pool\":\"{pool}\""), format!("\"{word}\":"));
+    let lane = report.split('{').find(|table| table.contains(&pool) && table.contains("\"captured\":"));
+    let number = lane.and_then(|lane| Some(lane.split_once(&word)?.1));
+    let number = number.with_context(|| format!("no {word} of {pool} in {report}"))?;
+    let end = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+    number[..end].parse().with_context(|| format!("{word} of {pool} in {report}"))
 }
 
 fn is_up(region: &RelayRegion) -> bool {

@@ -49,7 +49,9 @@ pub(super) fn plan(
         jobs.push(to);
         tasks.push(Box::pin(task));
         let pool = Arc::clone(pool);
+        let flushed = Arc::clone(&pool);
         tasks.push(Box::pin(async move { pool.watch().await }));
+        tasks.push(Box::pin(async move { flushed.ripen().await }));
     }
     let mut status = Vec::new();
     let regions: BTreeSet<RegionId> = lanes.iter().map(|&(_, region)| region).collect();

@@ -4,17 +4,21 @@
 //! *covers* the earlier one: the broker may drop that, it is not sent again, and the word about the later one settles both. A row is applied
 //! when each of its letters is, and then rests until each was applied once more, if it was to be.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::delay;
 use super::item::{Item, Items};
 use super::lane::Row;
+use super::shares::{Load, Shares};
 
-/// Most rows, letters, and bytes of items without a word.
-pub const WINDOW: (usize, usize, usize) = (256, 16 * 1024, 8 * 1024 * 1024);
-
+/// Most rows, and bytes of items, without a word.
+const ROWS: Load = (256, 8 * 1024 * 1024);
+/// Most letters without a word.
+const LETTERS: Load = (16 * 1024, usize::MAX);
 /// Most bytes of rows that wait for the word that they were repeated.
-const RESTING: usize = 16 * 1024 * 1024;
+const RESTING: Load = (usize::MAX, 16 * 1024 * 1024);
 
 /// How letters are made, and when they are sent again.
 #[derive(Clone, Copy, Debug)]
@@ -68,25 +72,34 @@ pub struct Flights {
     rows: BTreeMap<u64, Flying>,
     /// The newest letter by lane and name of the item.
     newest: HashMap<(usize, Box<[u8]>), u64>,
-    /// Rows, letters and bytes that are not applied.
-    open: (usize, usize, usize),
-    /// Bytes of rows that wait for their repetition.
-    resting: usize,
+    /// Rows that are not applied, and bytes of them.
+    open: Shares,
+    /// Letters that are not applied.
+    letters: Shares,
+    /// Rows that wait for their repetition, and bytes of them.
+    resting: Shares,
 }
 
 impl Flights {
     /// None yet. `repeat_ms` has an entry per lane.
     #[must_use]
     pub fn new(manner: Manner, repeat_ms: Vec<u64>) -> Self {
+        let [open, letters, resting] =
+            [ROWS, LETTERS, RESTING].map(|most| Shares::new(most, repeat_ms.len()));
         let (rows, newest) = (BTreeMap::new(), HashMap::new());
-        Self { manner, repeat_ms, next: 1, rows, newest, open: (0, 0, 0), resting: 0 }
+        Self { manner, repeat_ms, next: 1, rows, newest, open, letters, resting }
     }
 
-    /// Whether another row may go.
+    /// Whether another row of this lane may go.
     #[must_use]
-    pub fn window(&self) -> bool {
-        let (rows, letters, bytes) = self.open;
-        rows < WINDOW.0 && letters < WINDOW.1 && bytes < WINDOW.2 && self.resting < RESTING
+    pub fn has_room(&self, place: usize) -> bool {
+        [&self.open, &self.letters, &self.resting].iter().all(|shares| shares.room(place))
+    }
+
+    /// Whether another row of any lane may go.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        (0..self.repeat_ms.len()).any(|place| self.has_room(place))
     }
 
     /// A number for a letter that is no row's; its word concerns the caller alone.
@@ -115,7 +128,8 @@ impl Flights {
         }
         let count = letters.len();
         self.next += count as u64;
-        self.open = (self.open.0 + 1, self.open.1 + count, self.open.2 + row.items.len());
+        self.open.enter(place, (1, row.items.len()));
+        self.letters.enter(place, (count, 0));
         let patience_ms = self.manner.patience_ms.0;
         let (left, due_ms) = ((count, count), now_ms + patience_ms);
         self.rows.insert(first, Flying { place, row, letters, left, rests: false, due_ms, patience_ms });
@@ -133,14 +147,15 @@ impl Flights {
         letter.filter(|letter| !letter.done).map(|letter| letter.covered = true).is_some()
     }
 
-    /// The letters of a row that are to be sent: lane, number and items of each.
-    pub fn letters(&self, first: u64) -> impl Iterator<Item = (usize, u64, &[u8])> {
+    /// The letters of a row that are to be sent: lane, number and items of each, as they are said now.
+    pub fn letters(&self, first: u64, now_ms: u64) -> impl Iterator<Item = (usize, u64, Cow<'_, [u8]>)> {
         self.rows.get(&first).into_iter().flat_map(move |row| {
             let mut start = 0;
             row.letters.iter().zip(first..).filter_map(move |(letter, number)| {
                 let items = row.row.items.get(start..letter.end)?;
                 start = letter.end;
-                (!letter.done && !letter.covered).then_some((row.place, number, items))
+                let said = || delay::left(items, row.row.at_ms, now_ms);
+                (!letter.done && !letter.covered).then(|| (row.place, number, said()))
             })
         })
     }
@@ -169,11 +184,11 @@ impl Flights {
             if !letter.applied {
                 letter.applied = true;
                 row.left.0 -= 1;
-                self.open.1 -= 1;
+                self.letters.leave(row.place, (1, 0));
                 row.rests |= !done;
                 if row.left.0 == 0 {
-                    self.open = (self.open.0 - 1, self.open.1, self.open.2 - row.row.items.len());
-                    self.resting += row.row.items.len();
+                    self.open.leave(row.place, (1, row.row.items.len()));
+                    self.resting.enter(row.place, (1, row.row.items.len()));
                     let repeat_ms = self.repeat_ms.get(row.place).copied().unwrap_or_default();
                     row.due_ms = now_ms + repeat_ms + row.patience_ms;
                     told.push(Told::Applied(row.place, Arc::clone(&row.row), row.rests));
@@ -192,7 +207,7 @@ impl Flights {
     }
 
     fn settle(&mut self, first: u64, row: Flying, told: &mut Vec<Told>) {
-        self.resting -= row.row.items.len();
+        self.resting.leave(row.place, (1, row.row.items.len()));
         if self.manner.by_key {
             for (item, number) in Items::new(&row.row.items).zip(first..) {
                 let name = (row.place, name(&item));
@@ -286,11 +301,11 @@ mod tests {
     }
 
     fn numbers(flights: &Flights, first: u64) -> Vec<u64> {
-        flights.letters(first).map(|(_, number, _)| number).collect()
+        flights.letters(first, 0).map(|(_, number, _)| number).collect()
     }
 
     fn empty(flights: &Flights) -> bool {
-        let closed = flights.open == (0, 0, 0) && flights.resting == 0;
+        let closed = [&flights.open, &flights.letters, &flights.resting].iter().all(|some| some.is_clear());
         closed && flights.rows.is_empty() && flights.newest.is_empty()
     }
 
@@ -327,8 +342,8 @@ mod tests {
         flights.applied(1, true, 10, &mut told);
         flights.applied(2, true, 10, &mut told);
         assert_eq!(
-            (rows(&told), flights.open, flights.next_due_ms()),
-            (vec![('r', 1)], (0, 0, 0), Some(2015))
+            (rows(&told), flights.open.is_clear(), flights.next_due_ms()),
+            (vec![('r', 1)], true, Some(2015))
         );
         flights.repeated(2, 10, &mut told);
         assert_eq!(flights.due(2015), [first]);
@@ -404,8 +419,8 @@ mod tests {
 
     impl World {
         fn send(&mut self, flights: &Flights, first: u64) {
-            for (_, number, items) in flights.letters(first) {
-                if let Some(Item::Differs(key, hash)) = Items::new(items).next() {
+            for (_, number, items) in flights.letters(first, 0) {
+                if let Some(Item::Differs(key, hash)) = Items::new(&items).next() {
                     self.broker.insert(key[0], (number, u8::try_from(hash).expect("small")));
                 }
             }

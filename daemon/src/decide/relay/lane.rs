@@ -4,12 +4,14 @@
 //! that the index names; others of it are dead and only cost space until their row goes. What was handed out to a link (numbers below
 //! `sent`) may be on its way, so a new capture of such a key becomes a new item; before that, it melts into the one that waits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::books::Books;
+use super::delay;
 use super::item::{Item, Items};
 
 /// Most bytes of items in a row.
@@ -35,6 +37,12 @@ impl Row {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.first + u64::from(self.count)
+    }
+
+    /// Its items as they are said now: delays count from when they were captured.
+    #[must_use]
+    pub fn said(&self, now_ms: u64) -> Cow<'_, [u8]> {
+        delay::left(&self.items, self.at_ms, now_ms)
     }
 
     /// What it weighs in the spool, with the store's overhead.
@@ -76,6 +84,9 @@ pub struct Lane {
     index: HashMap<u128, Slot, BuildHasherDefault<Pass>>,
     /// The flush that waits or is on its way: its number, and whether it stands for keys given up singly.
     flush: Option<(u64, bool)>,
+    /// The newest flush that is to take effect later, which waits or is on its way: its number and delay in seconds. It takes the place of
+    /// the one before, as with memcached itself.
+    later: Option<(u64, u32)>,
     books: Books,
     next: u64,
     sent: u64,
@@ -93,6 +104,7 @@ impl Lane {
             seed,
             index: HashMap::default(),
             flush: None,
+            later: None,
             books,
             next,
             sent: 0,
@@ -108,8 +120,9 @@ impl Lane {
             match item {
                 Item::Flush(0) => {
                     self.index.clear();
-                    self.flush = Some((number, false));
+                    (self.flush, self.later) = (Some((number, false)), None);
                 }
+                Item::Flush(delay_s) => self.later = Some((number, delay_s)),
                 _ => {
                     let (name, mark) = self.name(&item);
                     self.index.insert(name, Slot { number, mark });
@@ -136,6 +149,10 @@ impl Lane {
     /// Takes an invalidation; it is in the next row, or melts into what waits.
     pub fn capture(&mut self, item: &Item<'_>) {
         self.books.captured += 1;
+        if let Item::Flush(delay_s @ 1..) = *item {
+            self.books.coalesced += u64::from(self.later.is_some());
+            return self.flush_later(delay_s);
+        }
         if let Some((number, given_up)) = self.flush
             && number >= self.sent
         {
@@ -174,7 +191,7 @@ impl Lane {
 
     /// Gives up all keys for one flush of the pool; returns how many keys that were.
     pub fn convert(&mut self) -> u64 {
-        let pending = self.pending();
+        let pending = self.at_once();
         if pending == 0 || self.flush.is_some_and(|(number, _)| number >= self.sent) {
             return 0;
         }
@@ -194,11 +211,10 @@ impl Lane {
     fn flush_all(&mut self, given_up: bool) {
         // A flush asked for by a client is counted as captured by the caller and pending from here on; one that stands for given-up
         // keys takes the place of one of them.
-        let covered = self.pending();
         if given_up {
-            self.books.converted += covered - 1;
+            self.books.converted += self.at_once() - 1;
         } else {
-            self.books.coalesced += covered;
+            self.books.coalesced += self.pending();
         }
         self.index.clear();
         self.row.clear();
@@ -207,6 +223,16 @@ impl Lane {
         self.void_below = Some(number);
         self.flush = Some((number, given_up));
         self.append(&Item::Flush(0));
+        // A client's takes the place of one to come; ours does not, and begins anew with its delay.
+        if let Some((_, delay_s)) = self.later.take().filter(|_| given_up) {
+            self.flush_later(delay_s);
+        }
+    }
+
+    /// One flush that takes effect later, in the place of the one before.
+    fn flush_later(&mut self, delay_s: u32) {
+        self.later = Some((self.next, delay_s));
+        self.append(&Item::Flush(delay_s));
     }
 
     fn append(&mut self, item: &Item<'_>) {
@@ -265,18 +291,16 @@ impl Lane {
     fn settle(&mut self, row: &Row) -> u64 {
         let mut live = 0;
         for (number, item) in (row.first..).zip(Items::new(&row.items)) {
-            if item == Item::Flush(0) {
-                if self.flush.is_some_and(|(flush, _)| flush == number) {
-                    self.flush = None;
-                    live += 1;
+            let was_live = match item {
+                Item::Flush(0) => self.flush.take_if(|(flush, _)| *flush == number).is_some(),
+                Item::Flush(_) => self.later.take_if(|(flush, _)| *flush == number).is_some(),
+                _ => {
+                    let name = self.name(&item).0;
+                    let slot = self.index.get(&name).filter(|slot| slot.number == number);
+                    slot.is_some() && self.index.remove(&name).is_some()
                 }
-            } else {
-                let name = self.name(&item).0;
-                if self.index.get(&name).is_some_and(|slot| slot.number == number) {
-                    self.index.remove(&name);
-                    live += 1;
-                }
-            }
+            };
+            live += u64::from(was_live);
         }
         if self.index.is_empty() && self.index.capacity() > 64 * 1024 {
             self.index.shrink_to_fit();
@@ -287,6 +311,11 @@ impl Lane {
     /// Items that wait or are on their way.
     #[must_use]
     pub fn pending(&self) -> u64 {
+        self.at_once() + u64::from(self.later.is_some())
+    }
+
+    /// As [`Self::pending`], without the flush that takes effect later.
+    fn at_once(&self) -> u64 {
         self.index.len() as u64 + u64::from(self.flush.is_some())
     }
 
@@ -298,7 +327,7 @@ impl Lane {
 
     fn name(&self, item: &Item<'_>) -> (u128, u64) {
         match item {
-            Item::Flush(delay_s) => (!u128::from(*delay_s), 0),
+            Item::Flush(_) => (u128::MAX, 0),
             Item::Forget(key) => (xxh3_128_with_seed(key, self.seed), 0),
             Item::Differs(key, hash) | Item::Verify(key, hash) | Item::Refill(key, hash) => {
                 #[expect(clippy::cast_possible_truncation, reason = "half a hash tells values apart")]
@@ -357,6 +386,40 @@ mod tests {
         assert!(closed(&lane) && lane.pending() == 0);
     }
 
+    fn items(row: &Row) -> Vec<Item<'_>> {
+        Items::new(&row.items).collect()
+    }
+
+    #[test]
+    fn a_flush_to_come_takes_the_place_of_the_one_before_and_no_other_takes_its() {
+        let mut lane = Lane::new(1, Books::default(), 1);
+        lane.capture(&Item::Flush(0));
+        lane.capture(&Item::Flush(10));
+        lane.capture(&Item::Forget(b"k"));
+        lane.capture(&Item::Flush(5));
+        assert_eq!((lane.pending(), lane.books().coalesced), (2, 2));
+        let row = lane.take_row(0).expect("both flushes");
+        assert_eq!(items(&row), [Item::Flush(0), Item::Flush(10), Item::Flush(5)]);
+        lane.hand_out(&row);
+        lane.capture(&Item::Forget(b"k"));
+        assert_eq!(lane.convert(), 2, "the key, and the flush that is on its way");
+        let row = lane.take_row(0).expect("the keys' flush, and the one to come");
+        assert_eq!(items(&row), [Item::Flush(0), Item::Flush(5)]);
+        let mut again = Lane::new(2, lane.books(), 1);
+        again.restore(&row);
+        assert_eq!((again.reconcile(), again.pending()), (0, 2));
+        assert!(closed(&lane) && closed(&again));
+        lane.capture(&Item::Flush(0));
+        assert_eq!(lane.convert(), 0);
+        assert_eq!((lane.applied(&row), lane.pending()), (2, 0));
+        lane.capture(&Item::Flush(7));
+        lane.capture(&Item::Flush(0));
+        let row = lane.take_row(0).expect("the flush at once, which a client asked for last");
+        assert_eq!(items(&row), [Item::Flush(0)]);
+        assert_eq!(lane.applied(&row), 1);
+        assert!(closed(&lane) && lane.pending() == 0);
+    }
+
     #[derive(Clone, Debug)]
     enum Act {
         Capture(u8, Option<u8>),
@@ -391,7 +454,8 @@ mod tests {
     }
 
     fn keys(row: &Row) -> impl Iterator<Item = Option<u8>> + '_ {
-        Items::new(&row.items).map(|item| item.key().map(|(key, _)| key[0]))
+        let now = Items::new(&row.items).filter(|item| !matches!(item, Item::Flush(1..)));
+        now.map(|item| item.key().map(|(key, _)| key[0]))
     }
 
     impl World {

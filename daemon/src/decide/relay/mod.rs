@@ -2,6 +2,7 @@
 
 pub mod asynclog;
 pub mod books;
+pub mod delay;
 pub mod effect;
 pub mod fence;
 pub mod flight;
@@ -14,6 +15,7 @@ pub mod lane;
 mod line;
 pub mod repeat;
 pub mod session;
+pub mod shares;
 #[cfg(test)]
 mod sim;
 pub mod single;

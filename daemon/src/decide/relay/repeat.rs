@@ -142,7 +142,8 @@ impl<W> Repeats<W> {
         let (mut kept, first) = (Vec::with_capacity(batch.items.len()), self.next);
         for (at, item) in Items::new(batch.items).enumerate() {
             let needless = match item {
-                Item::Verify(..) => true,
+                // A flush to come is repeated after it came.
+                Item::Verify(..) | Item::Flush(1..) => true,
                 Item::Refill(..) => equal(at),
                 _ => false,
             };

@@ -175,6 +175,12 @@ async fn answers(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Found> {
             Some("MN") => return Ok(found),
             Some("VA") => found.copies.extend(value(read, text).await?),
             Some("OK" | "HD" | "NF" | "EN" | "EX" | "NS") => {}
+            _ if text.starts_with("CLIENT_ERROR unauth") => {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "wants authentication: invalidations wait until it is asked for none (memcached without -Y)",
+                ));
+            }
             _ if text == "ERROR" => {
                 return Err(io::Error::other(
                     "does not know the meta protocol: memcached 1.6 or later is needed",

@@ -14,13 +14,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{sleep, timeout};
 
 use self::exchange::{Fate, Link};
 use super::front::pool::{CONNECT, Pool};
 use super::setup::send;
 use crate::decide::event::{Event, RelayWhat};
+use crate::decide::relay::delay::Dues;
 use crate::decide::relay::item::{Item, Items};
 use crate::decide::relay::repeat::{Batch, Repeats, slows};
 use crate::decide::report::relay::Verified;
@@ -37,8 +38,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Job {
     /// Apply these items, say how read-backs among them went, and say when they were repeated.
     Apply(Vec<u8>, Teller),
-    /// The hash of the copy here, if there is one.
-    Look(Vec<u8>, oneshot::Sender<Option<u128>>),
+    /// The hash of the copy here, if there is one; the place is the asker's.
+    Look(usize, Vec<u8>, mpsc::UnboundedSender<Looked>),
+}
+
+/// This region's own copy of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Looked {
+    pub(super) place: usize,
+    pub(super) key: Vec<u8>,
+    pub(super) hash: Option<u128>,
 }
 
 /// What became of a batch, by its number; first `Applied`, then, if it rests, `Repeated`.
@@ -66,6 +75,8 @@ pub(super) type Jobs = mpsc::Sender<Job>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     First,
+    /// Now that its delay is over.
+    Due,
     /// Again, and nothing is slowed.
     Again,
 }
@@ -78,7 +89,7 @@ pub(super) fn task(
     let (jobs, inbox) = mpsc::channel(QUEUE);
     let links = pool.servers.iter().map(|_| None).collect();
     let repeats = Repeats::new(pool.config.repeat_after);
-    (jobs, Applier { pool, events, links, repeats }.run(inbox))
+    (jobs, Applier { pool, events, links, repeats, later: Dues::default() }.run(inbox))
 }
 
 struct Applier {
@@ -86,19 +97,23 @@ struct Applier {
     events: broadcast::Sender<Arc<Event>>,
     links: Vec<Option<Link>>,
     repeats: Repeats<Teller>,
+    /// Flushes to come. The servers have them as well; but another flush would take their place there, and none of them bumps a fence or
+    /// starts a ramp.
+    later: Dues,
 }
 
 impl Applier {
     async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
         let mut jobs = Vec::new();
         loop {
-            let due = self.repeats.due();
+            let due = self.repeats.due().into_iter().chain(self.later.due()).min();
             let wait =
                 due.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
             let room = !self.repeats.full();
             tokio::select! {
                 biased;
                 () = sleep(wait) => {
+                    self.flush().await;
                     let again = self.repeats.take(Instant::now());
                     self.until_applied(&again.items, Turn::Again).await;
                     self.repeats.done(again).iter().for_each(Teller::repeated);
@@ -113,13 +128,26 @@ impl Applier {
         }
     }
 
+    /// Flushes the pool if that is due, and once more after a while.
+    async fn flush(&mut self) {
+        if !self.later.take(Instant::now()) {
+            return;
+        }
+        let mut items = Vec::new();
+        Item::Flush(0).write(&mut items);
+        self.until_applied(&items, Turn::Due).await;
+        let batch = [Batch { sender: 0, items: &items }];
+        self.repeats.applied(&batch, |_| false, Vec::new(), Vec::new(), Instant::now());
+    }
+
     async fn jobs(&mut self, jobs: &mut Vec<Job>) {
         let mut items = Vec::new();
         let (mut lengths, mut tellers) = (Vec::new(), Vec::new());
         for job in jobs.drain(..) {
             match job {
-                Job::Look(key, reply) => {
-                    let _gone = reply.send(self.look(&key).await);
+                Job::Look(place, key, to) => {
+                    let hash = self.look(&key).await;
+                    let _gone = to.send(Looked { place, key, hash });
                 }
                 Job::Apply(batch, teller) => {
                     items.extend_from_slice(&batch);
@@ -139,6 +167,7 @@ impl Applier {
             bytes = rest;
             batches.push(Batch { sender: teller.sender, items: batch });
         }
+        self.expect(&batches);
         let equal = |place: usize| fates[place] == Fate::Equal;
         let rests = self.repeats.applied(&batches, equal, slowed, tellers.clone(), Instant::now()).is_none();
         let mut fates = fates.as_slice();
@@ -146,6 +175,18 @@ impl Applier {
             let (own, others) = fates.split_at(Items::new(batch.items).count());
             fates = others;
             teller.applied(verified(Items::new(batch.items), own), rests);
+        }
+    }
+
+    /// Notes flushes that are to come.
+    fn expect(&mut self, batches: &[Batch<'_>]) {
+        let now = Instant::now();
+        for batch in batches {
+            for item in Items::new(batch.items) {
+                if let Item::Flush(delay_s) = item {
+                    self.later.said(batch.sender, delay_s, now);
+                }
+            }
         }
     }
 
@@ -180,18 +221,17 @@ impl Applier {
 
     fn failed(&mut self, server: usize, why: &str) {
         self.links[server] = None;
-        tracing::debug!(pool = %self.pool.config.name, server = %self.pool.servers[server].address, why, "applying");
         self.pool.server_failure(server, Some(why.to_owned()));
     }
 
     /// Before anything is deleted: sets whose misses are older are stale from now on.
     fn fence(&self, items: &[Item<'_>], turn: Turn) {
-        for item in items {
+        for item in items.iter().filter(|item| !matches!(item, Item::Flush(1..))) {
             match item.key() {
                 Some((key, effect)) => self.pool.invalidated(key, effect.hash()),
                 None => {
                     self.pool.flushed();
-                    if turn == Turn::First {
+                    if turn != Turn::Again {
                         send(&self.events, &self.pool.config.name, None, RelayWhat::Flushed);
                     }
                 }
@@ -201,12 +241,24 @@ impl Applier {
 
     async fn apply(&mut self, server: usize, items: &[Item<'_>], turn: Turn) -> io::Result<Vec<Fate>> {
         let address = self.pool.servers[server].address;
-        if self.links[server].is_none() {
-            self.links[server] = Some(Link::new(connect(address).await?));
+        // One that was kept may have been closed meanwhile, as servers do with idle ones: no news.
+        if let Some(kept) = self.links[server].take()
+            && let Ok(fates) = self.over(kept, server, items, turn).await
+        {
+            return Ok(fates);
         }
-        let Some(mut link) = self.links[server].take() else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
+        let fresh = Link::new(connect(address).await?);
+        self.over(fresh, server, items, turn).await
+    }
+
+    /// The same over this connection, which is kept if it works.
+    async fn over(
+        &mut self,
+        mut link: Link,
+        server: usize,
+        items: &[Item<'_>],
+        turn: Turn,
+    ) -> io::Result<Vec<Fate>> {
         let pool = Arc::clone(&self.pool);
         let spare = |place: usize| match &items[place] {
             item @ Item::Refill(key, _) if turn == Turn::First => slows(item, pool.rounds(key)),

@@ -16,11 +16,13 @@ use super::out::Out;
 use super::pool::Pool;
 use super::seats::Seats;
 use super::shared::Shared;
+use crate::decide::relay::delay;
 use crate::decide::relay::effect::Effect;
 use crate::decide::relay::io::{Io, Storing};
 use crate::decide::relay::item::Item;
 use crate::decide::relay::session::Session;
 use crate::decide::relay::single;
+use crate::relay::spool::unix_ms;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
@@ -92,10 +94,9 @@ impl Io for Ends {
     }
 
     fn flushed(&mut self, delay_s: u32) {
+        let delay_s = delay::relative(delay_s, unix_ms() / 1000);
         Item::Flush(delay_s).write(&mut self.captures);
-        if delay_s == 0 {
-            (self.pool.on_flush)();
-        }
+        self.pool.flushed_by_client(delay_s);
     }
 
     fn missed(&mut self, key: &[u8], sure: bool) {
@@ -252,6 +253,7 @@ impl Conn {
             if self.session.is_down(lane)
                 && self.session.between_requests()
                 && self.ends.lanes[lane].may_try()
+                && self.ends.pool.knows(lane)
             {
                 self.session.lane_up(lane, self.ends.pool.wants_auth());
                 self.ends.lanes[lane].revive();
@@ -353,6 +355,7 @@ impl Conn {
     }
 
     fn down(&mut self, lane: usize, was_up: bool, why: &str) -> Result<(), End> {
+        self.ends.pool.forget(lane);
         let alone = self.ends.lanes.len() == 1;
         let followed = self.session.lane_down(lane, why, &mut self.ends).is_ok();
         // As with memcached itself: when it closes, so does the connection.

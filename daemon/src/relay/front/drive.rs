@@ -4,14 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::conn::SCRATCH;
 use super::lane::connect;
-use super::pool::PROBE;
+use super::pool::{PROBE, Pool};
 use super::shared::Line;
 
 /// Wait after a server that could not be used.
@@ -26,19 +26,25 @@ const BINARY: (&[u8], &[u8]) = (
 /// Longest answer to that, in bytes.
 const GREETING: usize = 256;
 
-/// Runs a line for ever.
-pub(super) async fn drive(line: Arc<Line>) {
+/// Runs a line to the server at `place` of the pool, for ever.
+pub(super) async fn drive(line: Arc<Line>, pool: Arc<Pool>, place: usize) {
     loop {
         std::future::poll_fn(|cx| if line.watch(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
         match tokio::time::timeout(PROBE, open(&line)).await {
             Ok(Ok(stream)) => {
                 line.opened();
+                let since = Instant::now();
                 let mut carry = Carry { stream, out: Vec::new(), sent: 0, held: Vec::new() };
                 let end = std::future::poll_fn(|cx| carry.poll(&line, cx)).await;
+                pool.forget(place);
                 line.lost(&end.to_string());
+                if since.elapsed() < PAUSE {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             Ok(Err(_)) | Err(_) => {
-                // Clients use their own connections, and hear there what is wrong.
+                // Clients use their own connections, and hear there what is wrong. The next one that wants the line has it tried again.
+                line.unwanted();
                 tokio::time::sleep(PAUSE).await;
             }
         }

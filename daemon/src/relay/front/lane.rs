@@ -103,7 +103,7 @@ impl Lane {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(stream)) => {
                     self.state = State::Up(stream);
-                    (self.backoff, self.retry_at) = (BACKOFF.0, None);
+                    self.retry_at = None;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
@@ -130,7 +130,13 @@ impl Lane {
         let mut buf = ReadBuf::new(into);
         match tokio::io::AsyncRead::poll_read(Pin::new(stream), cx, &mut buf) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(buf.filled().len())),
+            Poll::Ready(Ok(())) => {
+                // A server that takes connections and closes them is no better than one that does not.
+                if !buf.filled().is_empty() {
+                    self.backoff = BACKOFF.0;
+                }
+                Poll::Ready(Ok(buf.filled().len()))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }

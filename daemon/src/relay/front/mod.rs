@@ -43,10 +43,10 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// A worker's shared lines to the servers of a pool, and their tasks; called inside the worker's runtime.
-pub(crate) fn share(pool: &Pool, gate: &Arc<Gate>) -> Arc<Shared> {
+pub(crate) fn share(pool: &Arc<Pool>, gate: &Arc<Gate>) -> Arc<Shared> {
     let shared = Shared::new(pool, Arc::clone(gate));
-    for line in shared.lines() {
-        tokio::spawn(drive::drive(Arc::clone(line)));
+    for (place, line) in shared.lines() {
+        tokio::spawn(drive::drive(Arc::clone(line), Arc::clone(pool), place));
     }
     Arc::new(shared)
 }

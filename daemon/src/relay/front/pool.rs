@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::config::types;
@@ -25,6 +27,11 @@ const BUCKETS: usize = 128;
 pub(super) const PROBE: Duration = Duration::from_secs(1);
 /// Longest wait for a connection to a server.
 pub(crate) const CONNECT: Duration = Duration::from_secs(1);
+/// Time between questions to servers whose ways are not known, and how many of these are between two to all.
+const WATCH: Duration = Duration::from_millis(500);
+const WATCH_ALL: u64 = 4;
+/// How long clients do not wait for a server that did not answer, in milliseconds.
+const SILENT_MS: u64 = 1000;
 /// Client connections per pool.
 pub(crate) const MAX_CONNECTIONS: u64 = 65_536;
 
@@ -50,6 +57,8 @@ pub(crate) struct Counters {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     auth: AtomicU8,
+    /// It did not answer: clients do not wait for it again before this time, in milliseconds since the pool was made.
+    silent_until_ms: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
@@ -64,8 +73,10 @@ pub(crate) struct Pool {
     pub(crate) ring: Option<Arc<Ketama>>,
     pub(crate) spool: Spool,
     pub(crate) counters: Counters,
-    /// Told when a client flushed the pool: its cache is cold.
-    pub(crate) on_flush: OnFlush,
+    /// Told when a client's flush of the pool takes effect: its cache is cold.
+    on_flush: OnFlush,
+    /// A client's flush that takes effect later.
+    to_come: watch::Sender<Option<Instant>>,
     fences: Vec<Mutex<Fences>>,
     /// Invalidations applied here so far.
     invalidations: AtomicU64,
@@ -78,6 +89,7 @@ impl Pool {
         let servers = config.servers.iter().map(|&address| Server {
             address,
             auth: AtomicU8::new(AUTH_UNKNOWN),
+            silent_until_ms: AtomicU64::new(0),
             failure: Mutex::new(None),
         });
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), place);
@@ -88,6 +100,7 @@ impl Pool {
             spool,
             counters: Counters::default(),
             on_flush,
+            to_come: watch::Sender::new(None),
             fences: (0..SLICES).map(|_| Mutex::new(Fences::new(BUCKETS))).collect(),
             invalidations: AtomicU64::new(0),
             seed,
@@ -158,43 +171,98 @@ impl Pool {
         self.counters.flushed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A client flushed the pool, at once or to take effect later; the newest word counts, as with memcached itself.
+    pub(crate) fn flushed_by_client(&self, delay_s: u32) {
+        let at = (delay_s > 0).then(|| Instant::now() + Duration::from_secs(delay_s.into()));
+        if at.is_none() {
+            (self.on_flush)();
+        }
+        self.to_come.send_replace(at);
+    }
+
+    /// Tells of flushes when they take effect, for ever.
+    pub(crate) async fn ripen(&self) {
+        let mut to_come = self.to_come.subscribe();
+        loop {
+            let at = *to_come.borrow_and_update();
+            let wait = at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            // The next word ends the wait for this one.
+            if tokio::time::timeout(wait, to_come.changed()).await.is_err() && at.is_some() {
+                let mine = self.to_come.send_if_modified(|now| now.take_if(|now| Some(*now) == at).is_some());
+                if mine {
+                    (self.on_flush)();
+                }
+            }
+        }
+    }
+
     /// Whether any server wants ASCII authentication.
     pub(crate) fn wants_auth(&self) -> bool {
         self.servers.iter().any(|server| server.auth.load(Ordering::Relaxed) == AUTH_ASCII)
     }
 
-    /// Asks the servers whose ways are not known.
+    /// A connection to a server ended: it may come back with other ways.
+    pub(crate) fn forget(&self, place: usize) {
+        self.servers[place].auth.store(AUTH_UNKNOWN, Ordering::Relaxed);
+    }
+
+    /// Whether a server's ways are known.
+    pub(crate) fn knows(&self, place: usize) -> bool {
+        self.servers[place].auth.load(Ordering::Relaxed) != AUTH_UNKNOWN
+    }
+
+    /// Asks the servers whose ways are not known, but for those that were silent a moment ago.
     pub(crate) async fn know(&self) {
-        for server in &self.servers {
-            if server.auth.load(Ordering::Relaxed) == AUTH_UNKNOWN {
+        for (place, server) in self.servers.iter().enumerate() {
+            if !self.knows(place) && self.now_ms() >= server.silent_until_ms.load(Ordering::Relaxed) {
                 self.probe(server).await;
             }
         }
     }
 
-    /// Asks every server again, for ever.
+    /// Asks every server again, for ever; those whose ways are not known more often.
     pub(crate) async fn watch(&self) {
-        let mut tick = tokio::time::interval(Duration::from_secs(2));
-        loop {
+        let mut tick = tokio::time::interval(WATCH);
+        for turn in 0u64.. {
             tick.tick().await;
-            for server in &self.servers {
-                self.probe(server).await;
-            }
+            let all = turn.is_multiple_of(WATCH_ALL);
+            let asked = self.servers.iter().enumerate().filter(|&(place, _)| all || !self.knows(place));
+            join_all(asked.map(|(_, server)| self.probe(server))).await;
         }
     }
 
     async fn probe(&self, server: &Server) {
         let auth = match tokio::time::timeout(PROBE, ask(server.address)).await {
             Ok(Ok(line)) if line.starts_with(b"CLIENT_ERROR unauth") => AUTH_ASCII,
-            Ok(Ok(_)) => AUTH_NONE,
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Ok(line)) if !line.is_empty() => AUTH_NONE,
+            Ok(_) => return,
+            Err(_) => {
+                server.silent_until_ms.store(self.now_ms() + SILENT_MS, Ordering::Relaxed);
+                return;
+            }
         };
         server.auth.store(auth, Ordering::Relaxed);
     }
 
-    /// Notes whether invalidations can be applied to a server.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes whether invalidations can be applied to a server, and says so when that is news.
     pub(crate) fn server_failure(&self, place: usize, failure: Option<String>) {
-        *self.servers[place].failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        let Server { address, failure: known, .. } = &self.servers[place];
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == failure {
+            return;
+        }
+        let pool = &self.config.name;
+        match &failure {
+            Some(why) => {
+                tracing::warn!(%pool, server = %address, why, "invalidations cannot be applied; they wait");
+            }
+            None => tracing::info!(%pool, server = %address, "invalidations are applied again"),
+        }
+        *known = failure;
     }
 
     pub(crate) fn report(&self) -> PoolReport {

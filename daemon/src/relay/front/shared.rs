@@ -43,9 +43,9 @@ impl Shared {
         &self.gate
     }
 
-    /// Every line; each wants a task that runs it.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = &Arc<Line>> {
-        self.lines.iter().flatten()
+    /// Every line, and the place of its server; each wants a task that runs it.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &Arc<Line>)> {
+        self.lines.iter().enumerate().flat_map(|(place, lines)| lines.iter().map(move |line| (place, line)))
     }
 
     pub(super) fn line(&self, lane: usize, kind: Kind) -> &Arc<Line> {
@@ -147,6 +147,11 @@ impl Line {
             state.task = Some(cx.waker().clone());
         }
         state.wanted
+    }
+
+    /// It could not be opened: nobody waits for it.
+    pub(super) fn unwanted(&self) {
+        self.lock().wanted = false;
     }
 
     /// The server has answered: from now on clients may use it.

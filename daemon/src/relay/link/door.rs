@@ -11,7 +11,7 @@ use crate::relay::apply::Jobs;
 
 /// Keys per second and peer; what is more waits.
 const KEYS_PER_S: f64 = 1_000_000.0;
-/// Flushes per second and peer, and how many may come at once.
+/// Flushes per second and peer (over a link: and pool), and how many may come at once.
 const FLUSHES: (f64, f64) = (0.2, 8.0);
 
 /// Numbers senders, so that the order of one is told from that between two.
@@ -42,6 +42,12 @@ impl Door {
     /// The region of that name.
     pub(crate) fn region(&self, name: &str) -> Option<RegionId> {
         self.names.iter().find(|(_, known)| *known == name).map(|(region, _)| region)
+    }
+
+    /// The pools that are shared with the region.
+    pub(crate) fn shared(&self, region: RegionId) -> impl Iterator<Item = &str> {
+        let shared = self.pools.iter().filter(move |(_, pool)| pool.regions.contains(&region));
+        shared.map(|(name, _)| name.as_str())
     }
 
     /// The pool, if it is shared with the region; else the refusal for its operator.

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::WriteHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::door::{Door, Pace, count, sender};
 use super::frames::{Reader, Stream, greet, send};
+use super::ways::{Room, Ways};
 use crate::decide::region::RegionId;
 use crate::decide::relay::frame::Frame;
 use crate::link::RelayStream;
-use crate::relay::apply::{Job, Teller, Word};
+use crate::relay::apply::{Teller, Word};
 
 /// Links at once.
 const MOST_LINKS: usize = 64;
-/// Batches of one link that are being applied, or whose word waits to go out.
-const WINDOW: usize = 256;
+/// Words that are taken, and replies that wait, at once.
+const TOGETHER: usize = 256;
+
 /// What all inbound links share.
 pub(crate) struct Inbound {
     pub(crate) door: Door,
@@ -59,12 +61,12 @@ impl Inbound {
     pub(super) async fn serve(&self, stream: RelayStream) -> io::Result<()> {
         let (reader, write, says) = greet(stream.io, &self.door.names[self.door.own]).await?;
         let region = self.region(stream.region, &says)?;
-        let (replies, own) = mpsc::channel(WINDOW);
+        let (replies, own) = mpsc::channel(TOGETHER);
         let (to, words) = mpsc::unbounded_channel();
-        let window = Semaphore::new(WINDOW);
+        let room = Room::new(self.door.shared(region).count());
         tokio::select! {
-            read = self.read(reader, region, replies, (to, &window)) => read,
-            answered = answer(write, own, words, &window) => answered,
+            read = self.read(reader, region, replies, (to, &room)) => read,
+            answered = answer(write, own, words, &room) => answered,
         }
     }
 
@@ -92,23 +94,21 @@ impl Inbound {
         mut reader: Reader,
         region: RegionId,
         replies: mpsc::Sender<Reply>,
-        (to, window): (mpsc::UnboundedSender<Word>, &Semaphore),
+        (to, room): (mpsc::UnboundedSender<Word>, &Room),
     ) -> io::Result<()> {
         let (sender, mut pace) = (sender(), Pace::new());
+        let mut ways = Ways::new(&self.door, region, room);
         loop {
             let reply = match reader.next().await? {
                 Frame::Ping => Reply::Pong,
                 Frame::Batch { number, pool, items } => match self.door.pool(pool, region) {
                     Ok(shared) => {
-                        let counted = count(items).ok_or_else(|| {
+                        let (keys, flushes) = count(items).ok_or_else(|| {
                             io::Error::new(io::ErrorKind::InvalidData, "a batch that is no list of items")
                         })?;
-                        let items = items.to_vec();
-                        pace.take(counted).await;
-                        let Ok(permit) = window.acquire().await else { return Ok(()) };
-                        permit.forget();
+                        pace.take((keys, 0.0)).await;
                         let teller = Teller { sender, number, to: to.clone() };
-                        if shared.jobs.send(Job::Apply(items, teller)).await.is_err() {
+                        if !ways.take((pool, &shared.jobs), (items.to_vec(), flushes), teller).await? {
                             return Ok(());
                         }
                         continue;
@@ -129,25 +129,24 @@ async fn answer(
     mut write: WriteHalf<Stream>,
     mut replies: mpsc::Receiver<Reply>,
     mut words: mpsc::UnboundedReceiver<Word>,
-    window: &Semaphore,
+    room: &Room,
 ) -> io::Result<()> {
     let mut out = Vec::new();
     let (mut own, mut applied) = (Vec::new(), Vec::new());
     loop {
         tokio::select! {
-            count = words.recv_many(&mut applied, WINDOW) => {
+            count = words.recv_many(&mut applied, TOGETHER) => {
                 if count == 0 {
                     return Ok(());
                 }
             }
-            count = replies.recv_many(&mut own, WINDOW) => {
+            count = replies.recv_many(&mut own, TOGETHER) => {
                 if count == 0 {
                     return Ok(());
                 }
             }
         }
-        let done = applied.iter().filter(|word| matches!(word, Word::Applied { .. })).count();
-        applied.drain(..).for_each(|word| frame(word).write(&mut out));
+        applied.iter().for_each(|&word| frame(word).write(&mut out));
         for reply in own.drain(..) {
             match reply {
                 Reply::Pong => Frame::Pong.write(&mut out),
@@ -155,7 +154,11 @@ async fn answer(
             }
         }
         send(&mut write, &mut out).await?;
-        window.add_permits(done);
+        for word in applied.drain(..) {
+            if let Word::Applied { number, .. } = word {
+                room.leave(number);
+            }
+        }
     }
 }
 

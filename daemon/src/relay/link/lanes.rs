@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc};
 
 use crate::decide::event::{Event, RelayWhat};
 use crate::decide::region::RegionId;
 use crate::decide::relay::item::{Item, Items};
 use crate::decide::relay::lane::Row;
 use crate::decide::report::relay::{LinkReport, Verified};
-use crate::relay::apply::{Job, Jobs};
+use crate::relay::apply::{Job, Jobs, Looked};
 use crate::relay::setup;
 use crate::relay::spool::Spool;
 
@@ -45,10 +45,22 @@ pub(crate) struct Lanes {
 }
 
 /// Keys whose copies are compared later.
-#[derive(Default)]
 pub(crate) struct Checks {
     waiting: VecDeque<Check>,
     applied: u64,
+    /// Where this region's own copies are said, and those that were.
+    to: mpsc::UnboundedSender<Looked>,
+    from: mpsc::UnboundedReceiver<Looked>,
+    /// How many are to be said.
+    asked: usize,
+    looked: Option<Looked>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        let (to, from) = mpsc::unbounded_channel();
+        Self { waiting: VecDeque::new(), applied: 0, to, from, asked: 0, looked: None }
+    }
 }
 
 struct Check {
@@ -61,6 +73,19 @@ impl Checks {
     /// When the first is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.waiting.front().map(|check| check.due)
+    }
+
+    /// Waits for what [`Lanes::ask`] asked for. Cancelling loses nothing.
+    pub(crate) async fn looked(&mut self) {
+        if self.looked.is_none() {
+            self.looked = self.from.recv().await;
+        }
+    }
+
+    fn take(&mut self) -> Option<Looked> {
+        let looked = self.looked.take().or_else(|| self.from.try_recv().ok())?;
+        self.asked -= 1;
+        Some(looked)
     }
 }
 
@@ -101,12 +126,21 @@ impl Lanes {
         }
     }
 
-    /// The next row of a lane that is not barred, and its place.
-    pub(crate) fn next(&self, barred: impl Fn(usize) -> bool) -> Option<(usize, Arc<Row>)> {
-        let places = 0..self.lanes.len();
-        places
-            .filter(|&place| !barred(place))
-            .find_map(|place| Some((place, self.spool.next(self.lanes[place].lane)?)))
+    /// The next row that `of` has for a lane, and its place; lanes take turns.
+    pub(crate) fn turn(
+        &self,
+        turn: &mut usize,
+        mut of: impl FnMut(usize) -> Option<Arc<Row>>,
+    ) -> Option<(usize, Arc<Row>)> {
+        let count = self.lanes.len();
+        let (place, row) = (0..count).map(|n| (*turn + n) % count).find_map(|at| Some((at, of(at)?)))?;
+        *turn = place + 1;
+        Some((place, row))
+    }
+
+    /// The next new row of a lane.
+    pub(crate) fn next(&self, place: usize) -> Option<Arc<Row>> {
+        self.spool.next(self.lanes[place].lane)
     }
 
     /// The other region will not take a row as things stand.
@@ -151,15 +185,25 @@ impl Lanes {
         }
     }
 
-    /// Looks at this region's own copy of the next key whose read-back is due: its lane, and the item that asks the other region to
-    /// compare. `None` when nothing (more) is due.
-    pub(crate) async fn check(&self, checks: &mut Checks) -> Option<(usize, Vec<u8>)> {
+    /// Asks for this region's own copies of the keys whose read-back is due. Of a pool whose servers keep it waiting no more are asked for
+    /// than its queue takes; the others are not read back.
+    pub(crate) fn ask(&self, checks: &mut Checks) {
+        let now = Instant::now();
+        while checks.waiting.front().is_some_and(|check| check.due <= now) {
+            let Some(Check { place, key, .. }) = checks.waiting.pop_front() else { return };
+            if checks.asked < MOST_CHECKS
+                && self.lanes[place].jobs.try_send(Job::Look(place, key, checks.to.clone())).is_ok()
+            {
+                checks.asked += 1;
+            }
+        }
+    }
+
+    /// The next key that the other region is to compare: its lane, and the item that asks for it. `None` when there is none (more) now.
+    pub(crate) fn check(&self, checks: &mut Checks) -> Option<(usize, Vec<u8>)> {
         loop {
-            checks.waiting.front().filter(|check| check.due <= Instant::now())?;
-            let Check { place, key, .. } = checks.waiting.pop_front()?;
-            let (reply, answer) = oneshot::channel();
-            self.lanes[place].jobs.send(Job::Look(key.clone(), reply)).await.ok()?;
-            if let Ok(Some(hash)) = answer.await {
+            let Looked { place, key, hash } = checks.take()?;
+            if let Some(hash) = hash {
                 let mut items = Vec::new();
                 Item::Verify(&key, hash).write(&mut items);
                 return Some((place, items));

@@ -11,3 +11,4 @@ pub(super) mod lanes;
 pub(super) mod outgoing;
 #[cfg(test)]
 mod tests;
+mod ways;

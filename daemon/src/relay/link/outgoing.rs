@@ -19,6 +19,7 @@ use crate::decide::relay::lane::Row;
 use crate::decide::relay::window::{Sent, Window};
 use crate::decide::report::relay::Verified;
 use crate::link::PeerTls;
+use crate::relay::spool::unix_ms;
 
 /// Bytes that are written at once.
 const FLUSH: usize = 256 * 1024;
@@ -46,16 +47,18 @@ enum Word {
 }
 
 /// What survives a connection.
-#[derive(Default)]
 struct State {
     window: Window,
     checks: Checks,
+    /// The lane whose turn it is.
+    turn: usize,
 }
 
 impl Outgoing {
     /// Keeps the link until it is stopped.
     pub(crate) async fn run(self) {
-        let mut state = State::default();
+        let window = Window::new(self.lanes.lanes.len());
+        let mut state = State { window, checks: Checks::default(), turn: 0 };
         let (mut pause, mut at) = (PAUSE.0, 0);
         while !self.stop.is_cancelled() {
             let Some(edge) = self.edges.get(at % self.edges.len().max(1)) else {
@@ -106,7 +109,7 @@ impl Outgoing {
         let mut ping = tokio::time::interval(PING);
         let mut words = Vec::new();
         loop {
-            self.checks(state, &mut out).await;
+            self.checks(state, &mut out);
             let more = self.fill(state, &mut out);
             if !out.is_empty() {
                 send(&mut write, &mut out).await?;
@@ -130,6 +133,7 @@ impl Outgoing {
                     words.drain(..).for_each(|word| self.hear(word, state));
                 }
                 () = self.lanes.spool.filled(self.lanes.group), if state.window.is_open() => {}
+                () = state.checks.looked() => {}
                 _ = ping.tick() => Frame::Ping.write(&mut out),
                 () = sleep(wait) => {}
             }
@@ -138,19 +142,23 @@ impl Outgoing {
 
     /// Puts rows into `out` while the window allows; whether there may be more.
     fn fill(&self, state: &mut State, out: &mut Vec<u8>) -> bool {
-        let now = Instant::now();
-        while out.len() < FLUSH && state.window.is_open() {
-            let Some((place, row)) = state.window.again(now).or_else(|| self.next(state)) else {
-                return false;
-            };
-            let number = state.window.send(Sent::Row(place, Arc::clone(&row)));
-            Frame::Batch { number, pool: self.lanes.pool(place), items: &row.items }.write(out);
+        let (now, unix_ms) = (Instant::now(), unix_ms());
+        while out.len() < FLUSH {
+            let State { window, turn, .. } = state;
+            let row = self.lanes.turn(turn, |place| self.next(window, place, now));
+            let Some((place, row)) = row else { return false };
+            let number = window.send(Sent::Row(place, Arc::clone(&row)));
+            Frame::Batch { number, pool: self.lanes.pool(place), items: &row.said(unix_ms) }.write(out);
         }
-        state.window.is_open()
+        true
     }
 
-    fn next(&self, state: &State) -> Option<(usize, Arc<Row>)> {
-        self.lanes.next(|place| state.window.is_parked(place))
+    fn next(&self, window: &mut Window, place: usize, now: Instant) -> Option<Arc<Row>> {
+        if !window.has_room(place) {
+            return None;
+        }
+        let again = window.again(place, now);
+        again.or_else(|| if window.is_parked(place) { None } else { self.lanes.next(place) })
     }
 
     fn hear(&self, word: Word, state: &mut State) {
@@ -181,8 +189,9 @@ impl Outgoing {
     }
 
     /// Asks the other region to compare the keys whose read-back is due.
-    async fn checks(&self, state: &mut State, out: &mut Vec<u8>) {
-        while let Some((place, items)) = self.lanes.check(&mut state.checks).await {
+    fn checks(&self, state: &mut State, out: &mut Vec<u8>) {
+        self.lanes.ask(&mut state.checks);
+        while let Some((place, items)) = self.lanes.check(&mut state.checks) {
             let number = state.window.send(Sent::Checks(place));
             Frame::Batch { number, pool: self.lanes.pool(place), items: &items }.write(out);
         }

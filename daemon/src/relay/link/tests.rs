@@ -20,11 +20,21 @@ use crate::relay::apply::{Job, Teller, Word};
 
 /// Regions `eu` (this one), `us` and `ap`; pool `p` is shared with `us`.
 fn inbound() -> (Inbound, mpsc::Receiver<Job>) {
+    let (inbound, mut inboxes) = inbound_of(&["p"]);
+    (inbound, inboxes.remove(0))
+}
+
+/// The same with these pools, and what comes for each.
+fn inbound_of(pools: &[&str]) -> (Inbound, Vec<mpsc::Receiver<Job>>) {
     let names = Regions::new(["eu", "us", "ap"].map(String::from).to_vec()).expect("three regions");
-    let (jobs, inbox) = mpsc::channel(8);
-    let pools = HashMap::from([("p".to_owned(), InPool { jobs, regions: vec![region(1)] })]);
+    let (mut of, mut inboxes) = (HashMap::new(), Vec::new());
+    for &pool in pools {
+        let (jobs, inbox) = mpsc::channel(8);
+        of.insert(pool.to_owned(), InPool { jobs, regions: vec![region(1)] });
+        inboxes.push(inbox);
+    }
     let (open, stop) = (AtomicUsize::new(0), CancellationToken::new());
-    (Inbound { door: Door { own: region(0), names, pools }, open, stop }, inbox)
+    (Inbound { door: Door { own: region(0), names, pools: of }, open, stop }, inboxes)
 }
 
 fn region(place: usize) -> RegionId {
@@ -32,9 +42,13 @@ fn region(place: usize) -> RegionId {
 }
 
 fn batch(pool: &str) -> Vec<u8> {
+    numbered(7, pool)
+}
+
+fn numbered(number: u64, pool: &str) -> Vec<u8> {
     let (mut items, mut bytes) = (Vec::new(), Vec::new());
     Item::Forget(b"k").write(&mut items);
-    Frame::Batch { number: 7, pool, items: &items }.write(&mut bytes);
+    Frame::Batch { number, pool, items: &items }.write(&mut bytes);
     bytes
 }
 
@@ -139,4 +153,62 @@ async fn oversized_and_broken_frames_end_the_link() {
         let (ended, _, jobs) = talk(Some(1), "us", bytes).await;
         assert_eq!((ended, jobs), (ErrorKind::InvalidData, 0));
     }
+}
+
+/// A pool whose servers are down has a window's worth of batches here, and the link goes on: another pool's batches are applied, pings
+/// are answered, and the word of the first ones still waits for their applying.
+#[tokio::test]
+async fn a_pool_that_applies_nothing_holds_up_no_other() {
+    let (inbound, mut inboxes) = inbound_of(&["down", "up"]);
+    let (peer, io) = duplex(1 << 20);
+    let serving = tokio::spawn(async move {
+        inbound.serve(RelayStream { region: Some(region(1)), io: Box::new(io) }).await
+    });
+    let (read, mut write) = tokio::io::split(peer);
+    let mut bytes = Vec::new();
+    Frame::Hello { region: "us" }.write(&mut bytes);
+    (1..=256).for_each(|number| bytes.extend(numbered(number, "down")));
+    (257..=300).for_each(|number| bytes.extend(numbered(number, "up")));
+    Frame::Ping.write(&mut bytes);
+    write.write_all(&bytes).await.expect("room");
+    let (mut up, mut down) = (inboxes.remove(1), inboxes.remove(0));
+    let applying = tokio::spawn(async move {
+        while let Some(Job::Apply(_, Teller { number, to, .. })) = up.recv().await {
+            let word = Word::Applied { number, verified: Verified::default(), rests: false };
+            to.send(word).expect("somebody waits");
+        }
+    });
+    let (mut reader, mut acks, mut pong) = (Reader::new(read), Vec::new(), false);
+    while acks.len() < 44 || !pong {
+        match reader.next().await.expect("the link holds") {
+            Frame::Ack { number, .. } => acks.push(number),
+            Frame::Pong => pong = true,
+            _ => {}
+        }
+    }
+    assert_eq!(acks, (257..=300).collect::<Vec<u64>>());
+    // Its servers are back.
+    for number in 1..=256 {
+        let Some(Job::Apply(_, teller)) = down.recv().await else { panic!("no job {number}") };
+        assert_eq!(teller.number, number, "in their order");
+        let word = Word::Applied { number, verified: Verified::default(), rests: false };
+        teller.to.send(word).expect("somebody waits");
+        assert!(matches!(reader.next().await, Ok(Frame::Ack { number: said, .. }) if said == number));
+    }
+    drop((reader, write));
+    assert!(serving.await.expect("no panic").is_err());
+    applying.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_number_is_said_once() {
+    let (inbound, _inboxes) = inbound_of(&["down"]);
+    let (mut peer, io) = duplex(64 * 1024);
+    let mut bytes = Vec::new();
+    Frame::Hello { region: "us" }.write(&mut bytes);
+    bytes.extend(numbered(1, "down"));
+    bytes.extend(numbered(1, "down"));
+    peer.write_all(&bytes).await.expect("room");
+    let ended = inbound.serve(RelayStream { region: Some(region(1)), io: Box::new(io) }).await;
+    assert_eq!(ended.expect_err("refused").kind(), ErrorKind::InvalidData);
 }

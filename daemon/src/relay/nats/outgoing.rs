@@ -49,9 +49,9 @@ impl Carrier for Mail {
                 self.ways.insert(letter.pool.to_owned(), way);
             }
             let Some(way) = self.ways.get(letter.pool) else { continue };
-            let subject = way.subject(letter.items);
+            let subject = way.subject(&letter.items);
             let mut frame = Vec::with_capacity(letter.items.len() + 128);
-            Frame::Batch { number: letter.number, pool: letter.pool, items: letter.items }.write(&mut frame);
+            Frame::Batch { number: letter.number, pool: letter.pool, items: &letter.items }.write(&mut frame);
             let sent = self.broker.client.publish(subject, frame.into()).await;
             sent.map_err(|error| error.to_string())?;
         }

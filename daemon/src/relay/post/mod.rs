@@ -7,17 +7,18 @@
 pub(crate) mod receiver;
 pub(crate) mod sender;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::decide::relay::flight::Manner;
 
 /// What a broker is given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Letter<'a> {
     pub(crate) number: u64,
     pub(crate) pool: &'a str,
     /// See [`crate::decide::relay::item`].
-    pub(crate) items: &'a [u8],
+    pub(crate) items: Cow<'a, [u8]>,
 }
 
 /// Hands letters to a broker.

@@ -1,5 +1,6 @@
 //! One region's letters from this host. Never holds up a client: what cannot be sent waits in the spool.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use super::{Carrier, Letter, Word};
 use crate::decide::relay::flight::{Flights, Told};
 use crate::decide::report::relay::Verified;
 use crate::relay::link::lanes::{Checks, Lanes};
+use crate::relay::spool::unix_ms;
 
 /// Rows handed over at once.
 const TOGETHER: usize = 32;
@@ -41,6 +43,8 @@ struct State {
     /// The broker's name while it can be reached.
     broker: Option<String>,
     told_up: bool,
+    /// The lane whose turn it is.
+    turn: usize,
 }
 
 impl State {
@@ -67,6 +71,7 @@ impl<C: Carrier> Sender<C> {
             asked: HashMap::new(),
             broker: None,
             told_up: false,
+            turn: 0,
         };
         let stop = self.stop.clone();
         tokio::select! {
@@ -109,7 +114,8 @@ impl<C: Carrier> Sender<C> {
                     }
                     words.drain(..).for_each(|word| self.hear(word, state));
                 }
-                () = self.lanes.spool.filled(self.lanes.group), if up && state.flights.window() => {}
+                () = self.lanes.spool.filled(self.lanes.group), if up && state.flights.is_open() => {}
+                () = state.checks.looked(), if up => {}
                 () = sleep(wait), if up => {}
             }
         }
@@ -129,7 +135,8 @@ impl<C: Carrier> Sender<C> {
         let now_ms = state.now_ms();
         state.parked.retain(|&(until, _)| until > now_ms);
         let mut asks = Vec::new();
-        while let Some((place, items)) = self.lanes.check(&mut state.checks).await {
+        self.lanes.ask(&mut state.checks);
+        while let Some((place, items)) = self.lanes.check(&mut state.checks) {
             if state.asked.len() >= MOST_ASKED {
                 state.asked.clear();
             }
@@ -138,15 +145,19 @@ impl<C: Carrier> Sender<C> {
             asks.push((place, number, items));
         }
         let mut rows = state.flights.due(now_ms);
-        while rows.len() < TOGETHER && state.flights.window() {
-            let parked = |place| state.parked.iter().any(|&(_, parked)| parked == place);
-            let Some((place, row)) = self.lanes.next(parked) else { break };
-            rows.push(state.flights.add(place, row, now_ms));
+        while rows.len() < TOGETHER {
+            let State { flights, parked, turn, .. } = &mut *state;
+            let may = |place| flights.has_room(place) && !parked.iter().any(|&(_, parked)| parked == place);
+            let row = self.lanes.turn(turn, |place| if may(place) { self.lanes.next(place) } else { None });
+            let Some((place, row)) = row else { break };
+            rows.push(flights.add(place, row, now_ms));
         }
-        let asks = asks.iter().map(|(place, number, items)| (*place, *number, items.as_slice()));
+        let asks =
+            asks.iter().map(|(place, number, items)| (*place, *number, Cow::Borrowed(items.as_slice())));
+        let unix_ms = unix_ms();
         let letters: Vec<Letter<'_>> = rows
             .iter()
-            .flat_map(|&first| state.flights.letters(first))
+            .flat_map(|&first| state.flights.letters(first, unix_ms))
             .chain(asks)
             .map(|(place, number, items)| Letter { number, pool: self.lanes.pool(place), items })
             .collect();

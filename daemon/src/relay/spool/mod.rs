@@ -143,7 +143,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since 1970, as rows have them.
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -250,7 +251,7 @@ impl Spool {
     fn settled(&self, lane: usize, row: Arc<Row>, how: Settled) {
         let mut state = lock(&self.shared.lanes[lane].state);
         if how != Settled::Repeated && !state.resting.contains(&row.first) {
-            state.lag = Some(Duration::from_millis(now_ms().saturating_sub(row.at_ms)));
+            state.lag = Some(Duration::from_millis(unix_ms().saturating_sub(row.at_ms)));
         }
         drop(state);
         let mut inbox = lock(&self.shared.inbox);
@@ -301,7 +302,7 @@ impl Spool {
             books: state.lane.books(),
             pending,
             oldest: (oldest > 0 && pending > 0)
-                .then(|| Duration::from_millis(now_ms().saturating_sub(oldest))),
+                .then(|| Duration::from_millis(unix_ms().saturating_sub(oldest))),
             lag: state.lag,
             verified: state.verified,
             refused: state.refused.clone(),

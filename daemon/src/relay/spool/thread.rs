@@ -13,7 +13,7 @@ use super::changes::Batch;
 use super::store::{Past, Store};
 use super::{
     Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Settled, Shared, Spool, SpoolConfig,
-    StoreError, Teller, lock, now_ms,
+    StoreError, Teller, lock, unix_ms,
 };
 use crate::decide::relay::item::Items;
 use crate::decide::relay::lane::{Lane, Row};
@@ -305,7 +305,7 @@ impl Committer {
     fn tick(&mut self, batch: &mut Batch) {
         for cell in &self.shared.lanes {
             let expire_ms = u64::try_from(cell.config.expire_after.as_millis()).unwrap_or(u64::MAX);
-            let before = now_ms().saturating_sub(expire_ms);
+            let before = unix_ms().saturating_sub(expire_ms);
             // What rests is ahead of what is pending.
             let from = lock(&cell.state).resting.last().map_or(0, |last| last + 1);
             let Ok((rows, _)) = self.store.rows(cell.id, from, 64 * 1024) else { continue };
@@ -390,7 +390,7 @@ fn cut(cell: &LaneCell, batch: &mut Batch) {
         state.ready.clear();
         state.ready_bytes = 0;
     }
-    if let Some(row) = state.lane.take_row(now_ms()) {
+    if let Some(row) = state.lane.take_row(unix_ms()) {
         let row = Arc::new(row);
         state.bytes += row.weight();
         batch.next.push((cell.id, row.end()));

@@ -1,20 +1,23 @@
-//! This region's queue: letters to apply, and words about letters of this region's hosts. Never deletes a letter before it was applied and
-//! the word about it was taken.
+//! This region's queue: letters for the desks of their pools, and words about letters of this region's hosts. Never deletes a letter: its
+//! desk does, once it was applied and the word about it was taken.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::desk::{Desk, Item, delete};
 use super::letter::{self, Kind, Letter};
-use super::outgoing::send;
 use super::{Office, said};
+use crate::decide::relay::frame::Frame;
 use crate::relay::link::door::Door;
 use crate::relay::post::Word;
-use crate::relay::post::receiver::{Parcel, Receiver, Words, words};
+use crate::relay::post::receiver::{Receiver, words};
 
 /// How long a message that was given out stays away from others, in seconds.
 const HIDDEN_S: i32 = 60;
@@ -22,18 +25,30 @@ const HIDDEN_S: i32 = 60;
 const POLL_S: i32 = 10;
 /// Times that a word for another host goes back, until it is given up: its letter is sent again then.
 const MOST_RETURNS: u32 = 100;
+/// Lots of at most ten letters that wait for a pool's desk.
+const DESK: usize = 4;
+/// How long a pool's desk may take nothing before it counts as stuck.
+const WAIT: Duration = Duration::from_secs(1);
 /// Pause after the queue could not be read.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The queue's reader.
 pub(super) struct Incoming {
     office: Arc<Office>,
-    receiver: Receiver,
+    door: Door,
     own: String,
     /// Where words for this daemon's letters go, by the life that is spoken to.
     lives: HashMap<String, mpsc::Sender<Word>>,
-    /// Other regions' queues, once they were found.
-    found: HashMap<String, String>,
+    desks: HashMap<String, Slot>,
+    /// They end with this one.
+    tasks: JoinSet<()>,
+}
+
+/// The way to a pool's desk.
+struct Slot {
+    to: mpsc::Sender<Vec<Item>>,
+    /// Nothing was taken for a while: nobody waits for it.
+    stuck: bool,
 }
 
 impl Incoming {
@@ -43,8 +58,8 @@ impl Incoming {
         own: String,
         lives: HashMap<String, mpsc::Sender<Word>>,
     ) -> Self {
-        let (office, receiver) = (Arc::clone(office), Receiver::new(door));
-        Self { office, receiver, own, lives, found: HashMap::new() }
+        let (desks, tasks) = (HashMap::new(), JoinSet::new());
+        Self { office: Arc::clone(office), door, own, lives, desks, tasks }
     }
 
     /// Reads until this host stops.
@@ -59,15 +74,8 @@ impl Incoming {
         let (to, mut messages) = mpsc::channel(1);
         let polling = poll(Arc::clone(&self.office), queue.clone(), to);
         let reading = async {
-            loop {
-                let done = tokio::select! {
-                    said = self.receiver.later() => self.tell(said).await.map(|()| true),
-                    some = messages.recv(), if self.receiver.has_room() => match some {
-                        Some(some) => self.take(&queue, some).await,
-                        None => return,
-                    },
-                };
-                match done {
+            while let Some(some) = messages.recv().await {
+                match self.take(&queue, some).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(why) => {
@@ -83,12 +91,14 @@ impl Incoming {
         }
     }
 
-    /// Whether all was applied; else this host stops.
+    /// Hands over words, and letters to their pools' desks; false when this host stops.
     async fn take(&mut self, queue: &str, messages: Vec<Message>) -> Result<bool, String> {
-        let (mut batches, mut gone) = (Vec::new(), Vec::new());
-        for message in &messages {
+        let (mut batches, mut gone) = (BTreeMap::<String, Vec<Item>>::new(), Vec::new());
+        for message in messages {
             match message.body().and_then(letter::read) {
-                Some(letter) if letter.kind == Kind::Batch => batches.push((message, letter)),
+                Some(letter) if letter.kind == Kind::Batch => {
+                    batches.entry(self.pool(&letter)).or_default().push((message, letter));
+                }
                 Some(letter) => match self.lives.get(&letter.life) {
                     Some(to) => {
                         for word in words(&letter.frames) {
@@ -97,8 +107,8 @@ impl Incoming {
                         gone.push(message);
                     }
                     None => {
-                        if returns(message) < MOST_RETURNS {
-                            self.give_back(queue, message).await;
+                        if returns(&message) < MOST_RETURNS {
+                            self.give_back(queue, &message).await;
                         } else {
                             gone.push(message);
                         }
@@ -110,54 +120,41 @@ impl Incoming {
                 }
             }
         }
-        self.delete(queue, &gone).await?;
-        let parcel =
-            |letter: &'_ Letter| -> (String, String) { (letter.region.clone(), letter.life.clone()) };
-        let whom: Vec<(String, String)> = batches.iter().map(|(_, letter)| parcel(letter)).collect();
-        let parcels: Vec<Parcel<'_>> = batches
-            .iter()
-            .zip(&whom)
-            .map(|((_, letter), (from, life))| Parcel { from, life, frame: &letter.frames })
-            .collect();
-        let Some(said) = self.receiver.take(&parcels).await else { return Ok(false) };
-        self.tell(said).await?;
-        let applied: Vec<&Message> = batches.iter().map(|(message, _)| *message).collect();
-        self.delete(queue, &applied).await?;
+        delete(&self.office, queue, &gone.iter().collect::<Vec<_>>()).await?;
+        for (pool, items) in batches {
+            if !self.hand_over(queue, pool, items).await {
+                return Ok(false);
+            }
+        }
         Ok(true)
     }
 
-    async fn tell(&mut self, words: Vec<Words>) -> Result<(), String> {
-        for said in words {
-            let queue = match self.found.get(&said.to) {
-                Some(queue) => queue.clone(),
-                None => {
-                    let queue = self.office.queue(&said.to).await?;
-                    self.found.insert(said.to.clone(), queue.clone());
-                    queue
-                }
-            };
-            let text = letter::write(Kind::Words, &self.own, &said.life, &said.frames);
-            send(&self.office, &queue, vec![text]).await?;
+    /// Whose letter it is: the name of a pool that there is here, or nothing for what will be refused.
+    fn pool(&self, letter: &Letter) -> String {
+        match Frame::read(&letter.frames) {
+            Ok(Some((Frame::Batch { pool, .. }, _))) if self.door.pools.contains_key(pool) => pool.to_owned(),
+            _ => String::new(),
         }
-        Ok(())
     }
 
-    async fn delete(&self, queue: &str, messages: &[&Message]) -> Result<(), String> {
-        for some in messages.chunks(10) {
-            let mut request = self.office.client.delete_message_batch().queue_url(queue);
-            for (place, message) in some.iter().enumerate() {
-                let handle = message.receipt_handle().unwrap_or_default();
-                let entry =
-                    DeleteMessageBatchRequestEntry::builder().id(place.to_string()).receipt_handle(handle);
-                request = request.entries(entry.build().map_err(|error| said(&error))?);
-            }
-            // What is not deleted comes again, and is applied again.
-            let done = request.send().await.map_err(|error| said(&error))?;
-            if let Some(failed) = done.failed().first() {
-                tracing::debug!(code = failed.code(), "messages of the relay were not deleted");
-            }
+    /// Gives letters to a pool's desk. One that takes nothing, since the pool's servers are down, is waited for once; after that its
+    /// letters stay in the queue, which gives them out again. False when this host stops.
+    async fn hand_over(&mut self, queue: &str, pool: String, items: Vec<Item>) -> bool {
+        let Self { desks, tasks, office, door, own, .. } = self;
+        let slot = desks.entry(pool).or_insert_with(|| {
+            let (to, letters) = mpsc::channel(DESK);
+            let (receiver, found) = (Receiver::new(door.clone()), HashMap::new());
+            let (office, own, queue) = (Arc::clone(office), own.clone(), queue.to_owned());
+            tasks.spawn(Desk { office, receiver, own, queue, found }.run(letters));
+            Slot { to, stuck: false }
+        });
+        let patience = if slot.stuck { Duration::ZERO } else { WAIT };
+        match slot.to.send_timeout(items, patience).await {
+            Ok(()) => slot.stuck = false,
+            Err(SendTimeoutError::Timeout(_)) => slot.stuck = true,
+            Err(SendTimeoutError::Closed(_)) => return false,
         }
-        Ok(())
+        true
     }
 
     /// A word for another host of this region.

@@ -1,6 +1,7 @@
 //! Transport `sqs`: one queue per region holds other regions' letters, and their words about this region's. Never needs the broker to be
 //! safe: what it loses or repeats is sent again from the spool, or applied again.
 
+mod desk;
 mod incoming;
 mod letter;
 mod outgoing;

@@ -82,7 +82,7 @@ impl Carrier for Mail {
         };
         let texts = letters.iter().map(|letter| {
             let mut frame = Vec::with_capacity(letter.items.len() + 128);
-            Frame::Batch { number: letter.number, pool: letter.pool, items: letter.items }.write(&mut frame);
+            Frame::Batch { number: letter.number, pool: letter.pool, items: &letter.items }.write(&mut frame);
             letter::write(Kind::Batch, &self.own, &self.life, &frame)
         });
         send(&self.office, &queue, texts.collect()).await

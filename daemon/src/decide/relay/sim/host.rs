@@ -52,7 +52,7 @@ impl Out {
             disk,
             coming: None,
             ready: VecDeque::new(),
-            window: Window::default(),
+            window: Window::new(1),
             link: None,
             settled: Vec::new(),
         }

@@ -34,8 +34,8 @@ impl World {
         let now = self.instant();
         let out = &mut self.hosts[host].outs[out];
         let mut batches = Vec::new();
-        while out.window.is_open() {
-            let row = out.window.again(now).map(|(_, row)| row);
+        while out.window.has_room(0) {
+            let row = out.window.again(0, now);
             let Some(row) = row.or_else(|| {
                 let row = out.ready.pop_front()?;
                 out.lane.hand_out(&row);
