@@ -177,10 +177,48 @@ fn a_connection_that_closed_while_it_waited_costs_no_request() -> Result<()> {
     let mut client = Connection::open("127.0.0.1", public)?;
     for request in 0..10 {
         client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")?;
+        let hints = client.receive(false)?;
+        ensure!(hints.status == 103 && hints.header("link") == Some("</a>"), "request {request}: {hints:?}");
         let answer = client.receive(false)?;
         ensure!(answer.status == 200 && answer.text() == "ok", "request {request}: {answer:?}");
         ensure!(answer.header("x-piece") == Some("1"), "{answer:?}");
         ensure!(told.recv_timeout(PATIENCE)? == request);
     }
+    Ok(())
+}
+
+#[test]
+fn interim_answers_arrive_before_the_answer_where_they_are_understood() -> Result<()> {
+    let (heard, hears) = channel::<()>();
+    let hears = std::sync::Mutex::new(hears);
+    let (origin, _told) = origin(move |_, peer| {
+        let old = peer.head()?.contains("x-old: 1");
+        peer.say(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")?;
+        peer.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\nTidegate-Reason: home\r\n\r\n")?;
+        if !old {
+            // The answer comes only once the client has the hints: they are not kept for it.
+            let hears = hears.lock().map_err(|_| std::io::Error::other("poisoned"))?;
+            hears.recv_timeout(PATIENCE).map_err(std::io::Error::other)?;
+        }
+        peer.say(OK)?;
+        peer.head().map(drop)
+    })?;
+    let (_daemon, public) = edge(origin, 6)?;
+    let mut client = Connection::open("127.0.0.1", public)?;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    let processing = client.receive(true)?;
+    ensure!(processing.status == 102, "{processing:?}");
+    let hints = client.receive(true)?;
+    ensure!(hints.status == 103 && hints.header("link") == Some("</a>"), "{hints:?}");
+    for gone in ["connection", "x-hop", "tidegate-reason", "transfer-encoding", "content-length"] {
+        ensure!(hints.header(gone).is_none(), "{hints:?}");
+    }
+    heard.send(())?;
+    let answer = client.receive(false)?;
+    ensure!(answer.status == 200 && answer.text() == "ok", "{answer:?}");
+    let mut old = Connection::open("127.0.0.1", public)?;
+    old.send("GET / HTTP/1.0\r\nHost: h\r\nX-Old: 1\r\n\r\n")?;
+    let answer = old.receive(false)?;
+    ensure!(answer.status == 200 && answer.text() == "ok", "HTTP/1.0 knows no interim answers: {answer:?}");
     Ok(())
 }

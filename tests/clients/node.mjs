@@ -26,7 +26,7 @@ function ask(base, agent, path, options = {}, body = undefined) {
   return new Promise((resolve, reject) => {
     const request = client.request(new URL(path, base), { agent, ca, ...options });
     const informed = [];
-    request.on("information", (info) => informed.push(info.statusCode));
+    request.on("information", (info) => informed.push(info.headers.link ?? info.statusCode));
     request.on("continue", () => { if (options.headers?.expect) request.end(body); });
     request.on("error", reject);
     request.on("response", async (response) => {
@@ -62,6 +62,8 @@ async function version1(base) {
   assert.equal(big.body.length, 8000000);
   const expecting = await ask(base, agent, "/echo", { method: "POST", headers: { expect: "100-continue", "content-length": 5 } }, "after");
   assert.deepEqual([expecting.body.toString(), expecting.informed], ["after", [100]]);
+  const hinted = await ask(base, agent, "/hints");
+  assert.deepEqual([hinted.body.toString(), hinted.informed], ["origin eu\n", ["</style.css>; rel=preload"]], "an interim answer");
   const options = await ask(base, agent, "/", { method: "OPTIONS" });
   assert.equal(options.status, 200);
   agent.destroy();

@@ -1,6 +1,6 @@
 //! An HTTP/1.1 origin that keeps every request as it saw it, to the byte. Never interprets more than it needs to find a request's end.
 //!
-//! What it answers is asked for by the path: `/status/404`, `/sleep/250` (milliseconds before the answer), `/chunked`, `/reset` (no answer),
+//! What it answers is asked for by the path: `/status/404`, `/sleep/250` (milliseconds before the answer), `/chunked`, `/hints` (`103`, then an answer), `/reset` (no answer),
 //! `/big/1000000` (that many bytes), `/echo` (the request's body), `/upgrade` (101, then an echo of bytes); anything else is `200` with the origin's name.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -244,6 +244,9 @@ fn answer(reader: &mut impl Read, writer: &mut impl Write, seen: &Seen, name: &s
             return Ok(false);
         }
         _ => {
+            if kind == "hints" {
+                write!(writer, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")?;
+            }
             if let ("sleep", Some(millis)) = (kind, number) {
                 // tidy: sleep because the case asks for a slow origin.
                 std::thread::sleep(Duration::from_millis(millis));

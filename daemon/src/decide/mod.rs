@@ -33,7 +33,7 @@ pub mod target;
 pub mod verb;
 pub mod view;
 pub mod watch;
-pub(crate) mod wire;
+pub mod wire;
 
 #[cfg(test)]
 mod sim;

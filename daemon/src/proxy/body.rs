@@ -2,6 +2,7 @@
 //! buffers a body: a frame is asked for only when the other side takes one.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -18,6 +19,7 @@ use super::headers;
 use super::http1;
 use super::meter::Active;
 use super::pool::Lease;
+use super::serve::ClientBody;
 use super::topology::InFlight;
 use super::turn;
 use crate::decide::admission::Permit;
@@ -30,9 +32,12 @@ pub(crate) const CLIENTS_TURN: u64 = u64::MAX;
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The other side broke off.
+    /// The other side broke off, over HTTP/2.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// A client over HTTP/1 did.
+    #[error(transparent)]
+    Client(#[from] io::Error),
     /// An upstream over HTTP/1.1 did.
     #[error(transparent)]
     Upstream(#[from] http1::Broken),
@@ -87,12 +92,28 @@ pub(crate) enum RequestBody {
     /// As it comes in.
     Stream {
         /// From the client.
-        incoming: Incoming,
+        incoming: Source,
         /// Longest pause.
         patience: Patient,
         /// When data came last, or [`CLIENTS_TURN`].
         progress: Rc<Cell<u64>>,
     },
+}
+
+/// Where a request's body comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Http2(Incoming),
+    Http1(ClientBody),
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::from),
+        }
+    }
 }
 
 /// Keeps [`Patience`] private to this file.
@@ -102,12 +123,16 @@ pub(crate) struct Patient(Patience);
 impl RequestBody {
     /// Passes `incoming` on; a pause of more than `longest_pause` ends it with an error.
     pub(crate) fn new(incoming: Incoming, longest_pause: Duration) -> Self {
-        if incoming.is_end_stream() {
-            Self::Empty
-        } else {
-            let patience = Patient(Patience::new(longest_pause));
-            Self::Stream { incoming, patience, progress: Rc::default() }
-        }
+        if incoming.is_end_stream() { Self::Empty } else { Self::of(Source::Http2(incoming), longest_pause) }
+    }
+
+    /// The same for one over HTTP/1.
+    pub(crate) fn from_client(incoming: ClientBody, longest_pause: Duration) -> Self {
+        Self::of(Source::Http1(incoming), longest_pause)
+    }
+
+    fn of(incoming: Source, longest_pause: Duration) -> Self {
+        Self::Stream { incoming, patience: Patient(Patience::new(longest_pause)), progress: Rc::default() }
     }
 
     /// When data came last, in nanoseconds on the proxy's clock; `None` for a request without a body.
@@ -140,11 +165,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Stream { incoming, patience, progress } = self.get_mut() else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
+        match incoming.poll_frame(cx) {
             Poll::Ready(frame) => {
                 patience.0.renew();
                 progress.set(clock::now().0);
-                Poll::Ready(frame.map(|frame| frame.map(cleaned).map_err(BodyError::from)))
+                Poll::Ready(frame.map(|frame| frame.map(cleaned)))
             }
             Poll::Pending if patience.0.is_over(cx) => {
                 Poll::Ready(Some(Err(BodyError::Paused(patience.0.limit))))
@@ -159,14 +184,16 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+            Self::Stream { incoming: Source::Http2(body), .. } => body.is_end_stream(),
+            Self::Stream { incoming: Source::Http1(body), .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream { incoming, .. } => incoming.size_hint(),
+            Self::Stream { incoming: Source::Http2(body), .. } => body.size_hint(),
+            Self::Stream { incoming: Source::Http1(body), .. } => body.size_hint(),
         }
     }
 }

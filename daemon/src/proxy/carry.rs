@@ -25,7 +25,7 @@ use super::meter::Active;
 use super::pool::{Lease, NotSent};
 use super::service::{Journey, Plan, path_and_query};
 use super::topology::{Endpoint, InFlight, Link};
-use super::tunnel;
+use super::tunnel::{self, Switch};
 use crate::decide::adaptive::Outcome;
 use crate::decide::admission::Tick;
 use crate::decide::outlier::{self, Turn};
@@ -221,6 +221,7 @@ impl Trip<'_> {
         let hostless = !journey.head.headers.contains_key(HOST);
         let repeatable = repeatable(journey);
         let (mut tried, mut again, mut last) = (0_u64, self.attempts, Reason::UpstreamDown);
+        let mut first = true;
         loop {
             let Some((at, endpoint)) = self.choose(tried) else {
                 return Err(NotCarried::NoneLeft(last));
@@ -235,7 +236,9 @@ impl Trip<'_> {
                 continue;
             };
             let reused = lease.reused;
-            let attempted = self.attempt(lease, in_flight, journey, repeatable).await;
+            // Nothing was waited for since the request came.
+            let began = if std::mem::take(&mut first) && reused { clock::recently() } else { clock::now() };
+            let attempted = self.attempt(lease, in_flight, journey, (repeatable, began)).await;
             if let Some(turn) = turn(&attempted, reused) {
                 endpoint.took_turn(turn, clock::recently().0);
             }
@@ -335,13 +338,12 @@ impl Trip<'_> {
         mut lease: Lease,
         in_flight: InFlight,
         journey: &mut Journey,
-        repeatable: bool,
+        (repeatable, began): (bool, Tick),
     ) -> Result<Arrived, Attempt> {
-        let began = clock::now();
-        let Journey { head, body, added, .. } = journey;
+        let Journey { head, body, added, interim, .. } = journey;
         let progress = body.progress();
         shape(head, lease.is_http2());
-        let sent = lease.send(head, added.as_ref(), body, repeatable);
+        let sent = lease.send(head, (added.as_ref(), interim.as_ref()), body, repeatable);
         match self.in_time(sent, began, progress.as_deref()).await {
             Ok(Ok(response)) => {
                 let took = Duration::from_nanos(clock::now().0.saturating_sub(began.0));
@@ -431,6 +433,8 @@ fn whose(error: &BodyError) -> Reason {
     match error {
         BodyError::Paused(_) => Reason::RequestTimeout,
         BodyError::Broken(broken) => how(broken),
+        BodyError::Client(error) if error.kind() == ErrorKind::InvalidData => Reason::BadRequest,
+        BodyError::Client(_) => Reason::ClientGone,
         BodyError::Malformed(_) => Reason::BadRequest,
         BodyError::Upstream(_) => Reason::UpstreamReset,
     }
@@ -462,7 +466,7 @@ fn outcome<T>(response: &Response<T>, took: Duration) -> Outcome {
 fn hand_back(
     arrived: Arrived,
     plan: Plan,
-    upgrade: Option<(hyper::upgrade::OnUpgrade, bool)>,
+    upgrade: Option<(Switch, bool)>,
     active: Active,
     is_edges: bool,
 ) -> Result<Response<ResponseBody>, Active> {

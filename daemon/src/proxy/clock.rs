@@ -1,9 +1,11 @@
 //! The proxy's one clock and one source of chance. Never used inside `decide`: instants and dice are handed in.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+use jiff::Timestamp;
 
 use crate::decide::admission::Tick;
 
@@ -11,6 +13,8 @@ static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 thread_local! {
     static RECENT: Cell<u64> = const { Cell::new(HEAD_START_NS) };
+    /// The second since 1970 for which the text is.
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
 /// Nanoseconds on the process's monotonic clock, counted so that a fresh bucket is full from the start.
@@ -26,6 +30,20 @@ pub(crate) fn now() -> Tick {
 #[must_use]
 pub(crate) fn recently() -> Tick {
     Tick(RECENT.get())
+}
+
+/// Writes this second as `Date` has it (RFC 9110, 5.6.7).
+pub(crate) fn add_date(out: &mut Vec<u8>) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now {
+            let at =
+                i64::try_from(now).ok().and_then(|now| Timestamp::from_second(now).ok()).unwrap_or_default();
+            *text = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            *second = now;
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
 }
 
 /// Longer than any `burst`.

@@ -1,5 +1,8 @@
 //! One client's or peer's connection, from accept to close: its pace, its HTTP, its end. Never decides about a request.
 
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::fmt::Debug;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -9,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -22,7 +25,8 @@ use super::headers;
 use super::leaving::Moment;
 use super::meter::{Late, Metered, Pace};
 use super::relay;
-use super::service;
+use super::serve::{self, Line};
+use super::service::{self, Asked};
 use super::shared::{Arrived, Door, Worker};
 use super::stream::Stream;
 use super::tell;
@@ -75,34 +79,16 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     }
     let pace = Arc::new(Pace::new(&limits));
     let tls = matches!(stream, Stream::Tls(_));
-    let framed = if multiplexed {
-        Framed::http2(stream, Arc::clone(&pace))
-    } else {
-        Framed::http1(stream, Arc::clone(&pace), limits.header_bytes)
-    };
-    let io = TokioIo::new(Metered::new(framed, &pace, multiplexed));
     let forwarded_for = headers::text(address.to_string());
     let client = Rc::new(Client { worker, listener, pace, address, forwarded_for, tls, trusted, region });
-    if multiplexed { Box::pin(http2(client, io, &limits)).await } else { http1(client, io, &limits).await }
+    if multiplexed { Box::pin(http2(client, stream, &limits)).await } else { http1(client, stream).await }
 }
 
-type Io = TokioIo<Metered>;
-
-async fn http1(client: Rc<Client>, io: Io, limits: &Limits) {
-    let mut builder = http1::Builder::new();
-    // The pace is kept by `drive`: hyper's own timer would also run while the connection is idle.
-    builder.timer(TokioTimer::new()).header_read_timeout(None).half_close(false);
-    // A head's size is bounded by the framer, which sees it first; these bounds are never reached.
-    let beyond = limits.header_bytes.saturating_add(16_384);
-    builder.max_buf_size(beyond.max(65_536)).max_header_size(beyond);
-    if limits.headers != 100 {
-        builder.max_headers(limits.headers);
-    }
-    let handler = Rc::clone(&client);
-    // In a box: a connection that waits for its next request has none.
-    let service = service_fn(move |request| Box::pin(service::handle(Rc::clone(&handler), request)));
-    let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    drive(&client, connection.as_mut(), |connection| connection.graceful_shutdown()).await;
+async fn http1(client: Rc<Client>, stream: Stream) {
+    let line = Rc::new(RefCell::new(Line::new(&client, stream)));
+    let mut connection = pin!(serve::http1(&client, &line));
+    drive(&client, connection.as_mut(), |_| line.borrow_mut().leave()).await;
+    line.borrow_mut().cut();
 }
 
 /// Requests in flight that one HTTP/2 connection may have.
@@ -122,8 +108,10 @@ where
     }
 }
 
-async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
+async fn http2(client: Rc<Client>, stream: Stream, limits: &Limits) {
     client.pace.multiplex();
+    let framed = Framed::new(stream, Arc::clone(&client.pace));
+    let io = TokioIo::new(Metered::new(framed, &client.pace));
     let mut builder = http2::Builder::new(turn::Streams { longest_pause: limits.body_idle_timeout });
     builder.timer(TokioTimer::new()).enable_connect_protocol().max_concurrent_streams(MOST_STREAMS);
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
@@ -131,11 +119,12 @@ async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
     let handler = Rc::clone(&client);
     // In a box: the library moves it about.
     let service = service_fn(move |request| {
-        let answer = service::handle(Rc::clone(&handler), request);
+        let asked = Asked::over_http2(&handler, request);
+        let answer = service::handle(Rc::clone(&handler), asked);
         Box::pin(async move {
             let answer = answer.await;
             turn::given();
-            answer
+            Ok::<_, Infallible>(answer)
         })
     });
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -143,11 +132,12 @@ async fn http2(client: Rc<Client>, io: Io, limits: &Limits) {
 }
 
 /// Runs a connection, ends it when the other side keeps us waiting, and lets it finish when it is to leave.
-async fn drive<C>(client: &Client, mut connection: Pin<&mut C>, finish: impl Fn(Pin<&mut C>))
+async fn drive<C, E>(client: &Client, mut connection: Pin<&mut C>, finish: impl Fn(Pin<&mut C>))
 where
-    C: Future<Output = Result<(), hyper::Error>>,
+    C: Future<Output = Result<(), E>>,
+    E: Debug,
 {
-    let slot = std::cell::Cell::new(None);
+    let slot = Cell::new(None);
     let mut alarm = pin!(Alarm::new());
     let (mut finishing, mut moment) = (false, Moment::default());
     let ended = std::future::poll_fn(|cx| {
@@ -156,7 +146,7 @@ where
         }
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(Ended::Http));
+                return Poll::Ready(result.map_err(Ended::Broken));
             }
             if finishing || !may_finish(client, &mut moment, cx) {
                 break;
@@ -190,9 +180,9 @@ fn may_finish(client: &Client, moment: &mut Moment, cx: &mut Context<'_>) -> boo
 
 /// Why a connection did not end well.
 #[derive(Debug)]
-enum Ended {
+enum Ended<E> {
     /// HTTP was violated, or the other side went away.
-    Http(#[expect(dead_code, reason = "shown by Debug")] hyper::Error),
+    Broken(E),
     /// It kept us waiting.
     Late(Late),
 }

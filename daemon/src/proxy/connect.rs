@@ -1,5 +1,6 @@
 //! Connecting to an endpoint or edge and agreeing on HTTP. Never chooses whom to connect to, never retries.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
@@ -10,6 +11,7 @@ use super::body::RequestBody;
 use super::conn::OnThisThread;
 use super::descriptors::Place;
 use super::http1;
+use super::stock::Stock;
 use super::stream::Stream;
 use super::tls::{self, GreetError, Identities};
 use super::topology::Endpoint;
@@ -103,13 +105,14 @@ pub(crate) async fn connect(
     need: Need,
     limit: Duration,
     place: Place,
+    stock: &Rc<Stock>,
 ) -> Result<Spoken, ConnectError> {
     let begun = async {
         let stream = stream(identities, endpoint, need).await?;
         if tls::chose_h2(&stream) || need == Need::Http2 {
             http2(stream, place).await.map(Spoken::Http2)
         } else {
-            Ok(Spoken::Http1(http1::Connection::new(stream, place)))
+            Ok(Spoken::Http1(http1::Connection::new(stream, place, stock)))
         }
     };
     let timeout = || ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit };

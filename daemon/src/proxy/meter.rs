@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock;
@@ -31,9 +30,6 @@ pub(crate) struct Pace {
     phase: AtomicU8,
     multiplexed: AtomicBool,
     active: AtomicU64,
-    ended: AtomicU64,
-    tunnel: AtomicBool,
-    end: AtomicWaker,
     fault: OnceLock<Fault>,
     read_by: AtomicU64,
     write_by: AtomicU64,
@@ -41,8 +37,6 @@ pub(crate) struct Pace {
     requests: AtomicU64,
     /// The connection is to be reset rather than closed.
     abort: AtomicBool,
-    /// A response was handed over whose head is not written yet.
-    answered: AtomicBool,
     head_ns: u64,
     idle_ns: u64,
     stall_ns: u64,
@@ -59,17 +53,6 @@ pub(crate) enum Late {
     Write,
 }
 
-/// Whether the last request's wish for another protocol was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Switched {
-    /// It is not answered yet.
-    Unknown,
-    /// The stream is a tunnel now.
-    Open,
-    /// HTTP/1 goes on.
-    Declined,
-}
-
 fn ns(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
@@ -83,15 +66,11 @@ impl Pace {
             phase: AtomicU8::new(NEW),
             multiplexed: AtomicBool::new(false),
             active: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            tunnel: AtomicBool::new(false),
-            end: AtomicWaker::new(),
             fault: OnceLock::new(),
             read_by: AtomicU64::new(now.saturating_add(head_ns)),
             write_by: AtomicU64::new(u64::MAX),
             requests: AtomicU64::new(0),
             abort: AtomicBool::new(false),
-            answered: AtomicBool::new(false),
             head_ns,
             idle_ns: ns(limits.idle_timeout),
             stall_ns: ns(limits.body_idle_timeout),
@@ -117,8 +96,6 @@ impl Pace {
     pub(crate) fn end(&self) {
         let active = self.active.load(Relaxed).saturating_sub(1);
         self.active.store(active, Relaxed);
-        self.ended.store(self.ended.load(Relaxed) + 1, Relaxed);
-        self.end.wake();
         if active == 0 {
             self.phase.store(IDLE, Relaxed);
             self.read_by.store(clock::now().0.saturating_add(self.idle_ns), Relaxed);
@@ -133,22 +110,6 @@ impl Pace {
     /// What the client was refused for.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault.get().copied()
-    }
-
-    /// What became of the wish for another protocol in the last of so many requests.
-    pub(crate) fn switched(&self, requests: u64) -> Switched {
-        if self.tunnel.load(Relaxed) {
-            Switched::Open
-        } else if self.ended.load(Relaxed) >= requests {
-            Switched::Declined
-        } else {
-            Switched::Unknown
-        }
-    }
-
-    /// Wakes once a request ends or the stream becomes a tunnel.
-    pub(crate) fn wake_on_end(&self, cx: &Context<'_>) {
-        self.end.register(cx.waker());
     }
 
     /// The earliest instant at which something is late.
@@ -182,17 +143,13 @@ impl Pace {
         self.phase.load(Relaxed) == IDLE
     }
 
-    /// A response is handed over: what is written next is its head.
-    pub(crate) fn answer(&self) {
-        self.answered.store(true, Relaxed);
+    /// It is to be reset rather than closed.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.abort.load(Relaxed)
     }
 
-    /// Nothing is being handled, and no response waits to be written: what is written now is hyper's own.
-    pub(crate) fn is_between(&self) -> bool {
-        self.active.load(Relaxed) == 0 && !self.answered.load(Relaxed) && !self.multiplexed.load(Relaxed)
-    }
-
-    fn has_read(&self) {
+    /// Something came in.
+    pub(crate) fn has_read(&self) {
         if self.multiplexed.load(Relaxed) {
             return;
         }
@@ -207,10 +164,8 @@ impl Pace {
         }
     }
 
-    fn wrote<T>(&self, outcome: &Poll<T>) {
-        if outcome.is_ready() {
-            self.answered.store(false, Relaxed);
-        }
+    /// Something was written, or could not be.
+    pub(crate) fn wrote<T>(&self, outcome: &Poll<T>) {
         match outcome {
             Poll::Ready(_) if self.write_by.load(Relaxed) != u64::MAX => {
                 self.write_by.store(u64::MAX, Relaxed);
@@ -237,12 +192,6 @@ impl Active {
     pub(crate) fn is_multiplexed(&self) -> bool {
         self.0.multiplexed.load(Relaxed)
     }
-
-    /// Its stream becomes a tunnel with the response that is returned next.
-    pub(crate) fn switch(&self) {
-        self.0.tunnel.store(true, Relaxed);
-        self.0.end.wake();
-    }
 }
 
 impl Drop for Active {
@@ -251,31 +200,29 @@ impl Drop for Active {
     }
 }
 
-/// A client's stream whose pace is kept, and whose HTTP/2 frames are counted.
+/// A client's HTTP/2 stream whose pace is kept, and whose frames are counted.
 #[derive(Debug)]
 pub(crate) struct Metered {
     inner: Framed<Stream>,
     pace: Arc<Pace>,
-    flood: Option<Box<Flood>>,
+    flood: Box<Flood>,
 }
 
 impl Metered {
-    pub(crate) fn new(inner: Framed<Stream>, pace: &Arc<Pace>, multiplexed: bool) -> Self {
-        let flood = multiplexed.then(|| Box::new(Flood::new(clock::now().0)));
-        Self { inner, pace: Arc::clone(pace), flood }
+    pub(crate) fn new(inner: Framed<Stream>, pace: &Arc<Pace>) -> Self {
+        Self { inner, pace: Arc::clone(pace), flood: Box::new(Flood::new(clock::now().0)) }
     }
 
     /// Whether what was read last is no flood.
     fn allows(&mut self, bytes: &[u8]) -> bool {
-        let Some(flood) = &mut self.flood else { return true };
-        let frames = flood.count(bytes);
-        frames == 0 || flood.allows(frames, self.pace.requests.load(Relaxed), clock::now().0)
+        let frames = self.flood.count(bytes);
+        frames == 0 || self.flood.allows(frames, self.pace.requests.load(Relaxed), clock::now().0)
     }
 
     fn wrote(&mut self, outcome: &Poll<io::Result<usize>>) {
         self.pace.wrote(outcome);
-        if let (Some(flood), Poll::Ready(Ok(bytes))) = (&mut self.flood, outcome) {
-            flood.sent(*bytes);
+        if let Poll::Ready(Ok(bytes)) = outcome {
+            self.flood.sent(*bytes);
         }
     }
 }
@@ -283,7 +230,7 @@ impl Metered {
 impl Drop for Metered {
     /// Who does not take what was written, or floods, is not waited for by the kernel either: what it holds for it is freed at once.
     fn drop(&mut self) {
-        if self.pace.abort.load(Relaxed) {
+        if self.pace.is_aborted() {
             _ = socket2::SockRef::from(self.inner.get_ref().tcp())
                 .set_linger(Some(std::time::Duration::ZERO));
         }

@@ -3,7 +3,6 @@
 //! One thread per worker with a runtime, a connection pool and counters of its own; workers share only snapshots and atomics. One more
 //! thread probes. [`Proxy::start`] opens every socket or none.
 
-mod amend;
 mod answer;
 mod bind;
 mod body;
@@ -19,6 +18,7 @@ mod framed;
 mod headers;
 mod health;
 mod http1;
+mod intake;
 mod leaving;
 mod linger;
 mod listening;
@@ -29,9 +29,11 @@ mod relay;
 mod report;
 mod respond;
 mod sample;
+mod serve;
 mod service;
 mod shared;
 mod stats;
+mod stock;
 mod stream;
 mod tell;
 mod tls;

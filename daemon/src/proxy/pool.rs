@@ -16,6 +16,8 @@ use super::connect::{self, ConnectError, Http2Sender, Need, Spoken};
 use super::descriptors::Places;
 use super::headers::Added;
 use super::http1;
+use super::serve::Interim;
+use super::stock::Stock;
 use super::tls::Identities;
 use super::topology::Endpoint;
 
@@ -31,6 +33,7 @@ const MOST_STREAMS: usize = 100;
 pub(crate) struct Pool {
     identities: Arc<Identities>,
     places: Arc<Places>,
+    stock: Rc<Stock>,
     idle: RefCell<Vec<Vec<Idle>>>,
     shared: RefCell<HashMap<u64, Vec<Shared>>>,
 }
@@ -97,16 +100,16 @@ impl Shared {
 
 impl Lease {
     /// Sends a request, which is whole afterwards where nothing of it was sent or it may be sent again (`keeps`). The body of an answer over
-    /// HTTP/1.1 is read from [`Self::http1`].
+    /// HTTP/1.1 is read from [`Self::http1`]. Interim answers over HTTP/1.1 go to `interim`.
     pub(crate) async fn send(
         &mut self,
         head: &mut Parts,
-        added: Option<&Added>,
+        (added, interim): (Option<&Added>, Option<&Interim>),
         body: &mut RequestBody,
         keeps: bool,
     ) -> Result<Response<Option<Incoming>>, NotSent> {
         match &mut self.line {
-            Line::Http1(connection) => match connection.exchange(head, added, body).await {
+            Line::Http1(connection) => match connection.exchange(head, added, interim, body).await {
                 Ok(answer) => Ok(answer.map(|()| None)),
                 Err(http1::NotSent::Back) => Err(NotSent::Back),
                 Err(http1::NotSent::Broken(error)) => Err(NotSent::Http1(error)),
@@ -200,8 +203,8 @@ fn stack(idle: &mut Vec<Vec<Idle>>, endpoint: u64) -> &mut Vec<Idle> {
 }
 
 impl Pool {
-    pub(crate) fn new(identities: Arc<Identities>, places: Arc<Places>) -> Rc<Self> {
-        Rc::new(Self { identities, places, idle: RefCell::default(), shared: RefCell::default() })
+    pub(crate) fn new(identities: Arc<Identities>, places: Arc<Places>, stock: Rc<Stock>) -> Rc<Self> {
+        Rc::new(Self { identities, places, stock, idle: RefCell::default(), shared: RefCell::default() })
     }
 
     /// A connection that is there already, if there is one that is still good.
@@ -250,7 +253,8 @@ impl Pool {
         limit: Duration,
     ) -> Result<Lease, ConnectError> {
         let place = self.places.take().ok_or(ConnectError::NoDescriptor)?;
-        let line = match connect::connect(&self.identities, endpoint, need, limit, place).await? {
+        let line = match connect::connect(&self.identities, endpoint, need, limit, place, &self.stock).await?
+        {
             Spoken::Http1(connection) => Line::Http1(connection),
             Spoken::Http2(sender) => self.add(endpoint, sender),
         };

@@ -4,14 +4,13 @@ use std::rc::Rc;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
 use super::body::ResponseBody;
 use super::conn::Client;
 use super::headers;
 use super::meter::Active;
 use super::shared::Worker;
+use super::tunnel::Switch;
 use crate::link::{ALPN_RELAY, RelayStream};
 
 /// Gives a stream to the relay; closed where the relay has more to take than it can.
@@ -27,12 +26,11 @@ pub(crate) fn is_asked(client: &Client, headers: &HeaderMap) -> bool {
 }
 
 /// Switches protocols and hands the stream over.
-pub(crate) fn switch(client: &Rc<Client>, upgrade: OnUpgrade, active: Active) -> Response<ResponseBody> {
+pub(crate) fn switch(client: &Rc<Client>, upgrade: Switch, active: Active) -> Response<ResponseBody> {
     let (worker, region) = (Rc::clone(&client.worker), client.region);
-    active.switch();
     tokio::task::spawn_local(async move {
-        if let Ok(upgraded) = upgrade.await {
-            hand_over(&worker, RelayStream { region, io: Box::new(TokioIo::new(upgraded)) });
+        if let Some(io) = upgrade.stream().await {
+            hand_over(&worker, RelayStream { region, io });
         }
         drop(active);
     });

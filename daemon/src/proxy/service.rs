@@ -1,6 +1,5 @@
 //! A request's straight line: head → client and home → route → ceilings → one arm → response. Never turns back but for an unreachable region.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
@@ -18,8 +17,9 @@ use super::meter::Active;
 use super::pins;
 use super::relay;
 use super::respond;
+use super::serve::Interim;
 use super::tell::{self, Outcome, Told};
-use super::tunnel;
+use super::tunnel::{self, Switch};
 use crate::config::types::Class;
 use crate::decide::admission::{Asking, Permit, Tick};
 use crate::decide::home::List;
@@ -35,15 +35,42 @@ pub(crate) const HEALTH_PATH: &str = "/.well-known/tidegate/health";
 
 /// A request on its way.
 pub(crate) struct Journey {
-    pub(crate) head: Parts,
+    /// In a box: it goes through many hands.
+    pub(crate) head: Box<Parts>,
     pub(crate) body: RequestBody,
     pub(crate) present: Present,
     /// What goes on with the head; from [`carry::prepare`] on.
     pub(crate) added: Option<Added>,
-    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(crate) upgrade: Option<Switch>,
     /// The upgrade was asked for by HTTP/2's extended CONNECT.
     pub(crate) extended: bool,
+    /// Where the origin's interim answers go, if the client understands them.
+    pub(crate) interim: Option<Interim>,
     pub(crate) active: Active,
+}
+
+/// A request as it came in.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) head: Box<Parts>,
+    pub(crate) body: RequestBody,
+    /// Where the client's stream comes from, if it asks for another protocol.
+    pub(crate) upgrade: Option<Switch>,
+    /// That was asked for by HTTP/2's extended CONNECT.
+    pub(crate) extended: bool,
+    /// Where interim answers go.
+    pub(crate) interim: Option<Interim>,
+}
+
+impl Asked {
+    /// A request over HTTP/2.
+    pub(crate) fn over_http2(client: &Client, mut request: Request<Incoming>) -> Self {
+        let upgrade = tunnel::extended_connect(&mut request, &client.worker.dice);
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
+        // The library has no way to send interim answers.
+        Self { head: Box::new(head), body, extended: upgrade.is_some(), upgrade, interim: None }
+    }
 }
 
 /// What was decided about it.
@@ -57,41 +84,32 @@ pub(crate) struct Plan {
 }
 
 /// Handles one request; while the connection is to leave, its client is told.
-pub(crate) async fn handle(
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let mut response = answer(&client, request).await;
-    client.pace.answer();
+pub(crate) async fn handle(client: Rc<Client>, asked: Asked) -> Response<ResponseBody> {
+    let mut response = answer(&client, asked).await;
     if client.is_leaving()
         && !client.pace.is_multiplexed()
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
     {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    response
 }
 
-async fn answer(client: &Rc<Client>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn answer(client: &Rc<Client>, asked: Asked) -> Response<ResponseBody> {
     let began = clock::now();
     let active = Active::new(&client.pace);
-    let mut present = Present::scan(request.headers());
-    present.upgrade &= request.version() == Version::HTTP_11;
-    let upgrade = present.upgrade.then(|| hyper::upgrade::on(&mut request));
+    let Asked { head, body, upgrade, extended, interim } = asked;
+    let mut present = Present::scan(&head.headers);
+    present.upgrade &= head.version == Version::HTTP_11;
+    present.hop_by_hop |= extended;
     let upgrade = match upgrade {
-        Some(upgrade) if relay::is_asked(client, request.headers()) => {
+        Some(upgrade) if !extended && relay::is_asked(client, &head.headers) => {
             return relay::switch(client, upgrade, active);
         }
         upgrade => upgrade,
     };
-    let extended =
-        upgrade.is_none().then(|| tunnel::extended_connect(&mut request, &client.worker.dice)).flatten();
-    let (extended, upgrade) = (extended.is_some(), upgrade.or(extended));
-    present.hop_by_hop |= extended;
-    let (head, body) = request.into_parts();
-    let body = RequestBody::new(body, client.listener.spec.limits.body_idle_timeout);
     // In a box: its way is long, and each function on it would copy it.
-    let journey = Box::new(Journey { head, body, present, added: None, upgrade, extended, active });
+    let journey = Box::new(Journey { head, body, present, added: None, upgrade, extended, interim, active });
     if journey.head.uri.path() == HEALTH_PATH {
         return health(client, journey.active);
     }

@@ -17,6 +17,7 @@ use super::headers::Vias;
 use super::pool::Pool;
 use super::sample::Sampler;
 use super::stats::WorkerStats;
+use super::stock::Stock;
 use super::tls::{Entry, Identities};
 use super::topology::{Topology, UpstreamNet};
 use crate::config::types::{AccessLog, Listener};
@@ -67,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) dice: Dice,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) sampler: Sampler,
+    /// Buffers that no connection needs at the moment.
+    pub(crate) stock: Rc<Stock>,
     /// Tasks of the open connections: woken to drain.
     pub(crate) connections: RefCell<Slab<Waker>>,
     /// Their way out: told with the present or next response, closed when idle.
@@ -83,12 +86,18 @@ impl Worker {
         let policy = RefCell::new(Cache::new(Arc::clone(&shared.policy)));
         let live = RefCell::new(Cache::new(Arc::clone(&shared.live)));
         let topology = RefCell::new(Cache::new(Arc::clone(&shared.topology)));
+        let stock = Rc::<Stock>::default();
         Rc::new(Self {
             stats,
-            pool: Pool::new(Arc::clone(&shared.identities), Arc::clone(&shared.descriptors.upstreams)),
+            pool: Pool::new(
+                Arc::clone(&shared.identities),
+                Arc::clone(&shared.descriptors.upstreams),
+                Rc::clone(&stock),
+            ),
             dice: Dice::new(),
             deadlines: Rc::default(),
             sampler: Sampler::default(),
+            stock,
             connections: RefCell::default(),
             draining: Cell::new(false),
             present: Present::default(),

@@ -73,7 +73,8 @@ impl Told {
         outcome: Outcome,
         response: Response<ResponseBody>,
     ) -> Response<ResponseBody> {
-        let took_ns = clock::now().0.saturating_sub(self.began.0);
+        // Read when the upstream's answer came, or when the request did that was refused.
+        let took_ns = clock::recently().0.saturating_sub(self.began.0);
         client.worker.stats.answered(outcome.home, outcome.route, took_ns);
         if let Some(sample) = self.sample {
             let status = response.status().as_u16();

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 
 use super::answer;
 use super::body::ResponseBody;
@@ -20,6 +21,7 @@ use super::topology::InFlight;
 use crate::decide::admission::Permit;
 use crate::decide::framing::is_token;
 use crate::decide::reason::Reason;
+use crate::link::Duplex;
 
 /// What a tunnel holds while it is open.
 #[derive(Debug)]
@@ -30,10 +32,29 @@ pub(crate) struct Ends {
     pub(crate) lease: Lease,
 }
 
+/// Where a client's stream comes from once its connection has switched protocols.
+#[derive(Debug)]
+pub(crate) enum Switch {
+    /// One stream of an HTTP/2 connection.
+    Http2(OnUpgrade),
+    /// All of an HTTP/1 connection.
+    Http1(oneshot::Receiver<Tunnel>),
+}
+
+impl Switch {
+    /// The stream, behind the answer that switches; `None` where the client has gone by then.
+    pub(crate) async fn stream(self) -> Option<Box<dyn Duplex>> {
+        match self {
+            Self::Http2(upgrade) => Some(Box::new(TokioIo::new(upgrade.await.ok()?))),
+            Self::Http1(tunnel) => Some(Box::new(tunnel.await.ok()?)),
+        }
+    }
+}
+
 /// Passes `101 Switching Protocols` on and joins both streams. An upstream that switches unasked is answered for with 502.
 pub(crate) fn open(
     mut upstream: Response<()>,
-    client: Option<(OnUpgrade, bool)>,
+    client: Option<(Switch, bool)>,
     ends: Ends,
 ) -> Response<ResponseBody> {
     let Some((client, extended)) = client else { return unasked(ends.active) };
@@ -47,7 +68,6 @@ pub(crate) fn open(
     } else if let Some(protocol) = protocol {
         headers::set_upgrade(upstream.headers_mut(), protocol);
     }
-    active.switch();
     tokio::task::spawn_local(async move {
         join(client, far).await;
         drop((permit, in_flight, active));
@@ -68,7 +88,7 @@ fn is_name(protocol: &str) -> bool {
 
 /// HTTP/2's extended CONNECT (RFC 8441) as the HTTP/1.1 upgrade that it stands for; `None` for any other request, and for a protocol that
 /// HTTP/1.1 must not switch to here.
-pub(crate) fn extended_connect(request: &mut Request<Incoming>, dice: &Dice) -> Option<OnUpgrade> {
+pub(crate) fn extended_connect(request: &mut Request<Incoming>, dice: &Dice) -> Option<Switch> {
     if request.method() != Method::CONNECT {
         return None;
     }
@@ -86,12 +106,11 @@ pub(crate) fn extended_connect(request: &mut Request<Incoming>, dice: &Dice) -> 
     let fields = request.headers_mut();
     fields.insert(SEC_WEBSOCKET_KEY, key);
     headers::set_upgrade(fields, protocol);
-    Some(upgrade)
+    Some(Switch::Http2(upgrade))
 }
 
-async fn join(client: OnUpgrade, mut far: Tunnel) {
-    let Ok(client) = client.await else { return };
-    let mut client = TokioIo::new(client);
+async fn join(client: Switch, mut far: Tunnel) {
+    let Some(mut client) = client.stream().await else { return };
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut far).await {
         tracing::debug!(%error, "tunnel ended");
     }

@@ -35,8 +35,8 @@ nginx: `limit_req`; Envoy: its local rate limit). *Shed*: all but one request pe
 far one by HTTP/2 and mutual TLS, CPU time of either; haproxy does the same work between two of its own (nginx speaks no HTTP/2 to servers).
 *Added*: latency at a steady 2,000 requests per second over 32 connections, less that of the origin alone in the same rounds.
 *Idle connection*: growth of resident memory by 2,000 connections that were used once. A baseline is the better of haproxy and nginx; of a
-shed, tidegate's (or that proxy's own) plain request; of memory, what was promised. *bare hyper* decides nothing and adds no field: what the
-library by itself costs that tidegate's doors are built on (`daemon/examples/bare_proxy.rs`).";
+shed, tidegate's (or that proxy's own) plain request; of memory, what was promised. *bare hyper* decides nothing and adds no field: what a
+proxy of that library alone costs, which tidegate has its HTTP/2 from (`daemon/examples/bare_proxy.rs`).";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {

@@ -52,39 +52,10 @@ pub(crate) enum Step {
     End,
 }
 
-/// How far a body was followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Followed {
-    /// All bytes belong to it.
-    All,
-    /// It ended after so many bytes.
-    Ended(usize),
-    /// It is wrong from this byte on.
-    Broken(usize, Fault),
-}
-
 impl Chunks {
     /// Before the first chunk.
     pub(crate) fn new(most_trailer_bytes: usize) -> Self {
         Self { at: At::Size, digits: 0, size: 0, extension_bytes: 0, trailer_bytes: 0, most_trailer_bytes }
-    }
-
-    /// Follows the body through `bytes`.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Followed {
-        let mut at = 0;
-        while at < bytes.len() {
-            let here = self.data(bytes.len() - at);
-            if here > 0 {
-                at += here;
-                continue;
-            }
-            match self.step(bytes[at]) {
-                Ok(Step::End) => return Followed::Ended(at + 1),
-                Ok(Step::On | Step::Trailer) => at += 1,
-                Err(fault) => return Followed::Broken(at, fault),
-            }
-        }
-        Followed::All
     }
 
     /// How many of the next `there` bytes are data, which is taken.

@@ -1,13 +1,13 @@
-//! One request's head, judged: whether it can be framed in one way only, and what body follows. Never looks at fields that framing does not
-//! depend on; the parser behind judges their characters.
+//! One request's head, judged line by line: whether it can be framed in one way only, and what body follows. Never keeps a field: whoever
+//! asks gets each as it goes by.
 
-use memchr::{memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::fault::Fault;
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     None,
     Length(u64),
     Chunks,
@@ -15,21 +15,38 @@ pub(super) enum Body {
 
 /// A head that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(crate) struct Head<'a> {
     /// Its bytes, with what stood before its first line.
-    pub(super) length: usize,
-    pub(super) body: Body,
+    pub(crate) length: usize,
+    pub(crate) line: Line<'a>,
+    pub(crate) body: Body,
     /// It asks for another protocol: what follows may not be HTTP.
-    pub(super) upgrade: bool,
+    pub(crate) upgrade: bool,
+    /// Another request may follow on this connection (RFC 9112, 9.3).
+    pub(crate) keeps: bool,
+    /// `Expect: 100-continue` (RFC 9110, 10.1.1), in HTTP/1.1 and before a body alone.
+    pub(crate) expects: bool,
+}
+
+/// A request line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) target: &'a [u8],
+    /// HTTP/1.0.
+    pub(crate) old: bool,
 }
 
 /// Empty lines before a request line that are passed over (RFC 9112, 2.2: at least one).
 const MOST_EMPTY_LINES: u8 = 4;
 
-/// Judges a head from its first byte on; `None` while its end is not there.
-pub(super) fn judge(bytes: &[u8]) -> Result<Option<Head>, Fault> {
+/// Judges a head from its first byte on, and hands each field to `each`; `None` while its end is not there.
+pub(crate) fn judge<'a>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Fault>,
+) -> Result<Option<Head<'a>>, Fault> {
     let (mut start, mut empty) = (0, 0);
-    let mut fields: Option<Fields<'_>> = None;
+    let mut fields: Option<Fields<'a>> = None;
     for end in memchr_iter(b'\n', bytes) {
         let Some((b'\r', line)) = bytes[start..end].split_last() else { return Err(Fault::BareLf) };
         start = end + 1;
@@ -37,21 +54,89 @@ pub(super) fn judge(bytes: &[u8]) -> Result<Option<Head>, Fault> {
             (None, true) if empty < MOST_EMPTY_LINES => empty += 1,
             (None, true) => return Err(Fault::RequestLine),
             (None, false) => fields = Some(Fields::of(request_line(line)?)),
-            (Some(fields), false) => fields.read(line)?,
+            (Some(fields), false) => {
+                let (name, value) = field(line)?;
+                fields.note(name, value)?;
+                each(name, value)?;
+            }
             (Some(fields), true) => return fields.conclude(start).map(Some),
         }
     }
     Ok(None)
 }
 
+/// Name and value of a field's line.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    if matches!(line[0], b' ' | b'\t') {
+        return Err(Fault::Folded);
+    }
+    let colon = memchr(b':', line).ok_or(Fault::HeaderLine)?;
+    Ok((&line[..colon], trim(&line[colon + 1..])))
+}
+
+/// Whether a field may be called and say this (RFC 9110, 5.1 and 5.5).
+pub(crate) fn is_field(name: &[u8], value: &[u8]) -> bool {
+    is_token(name) && value.iter().all(|byte| !is_control(*byte))
+}
+
+/// A byte that no line of a head has within it.
+fn is_control(byte: u8) -> bool {
+    byte < b' ' && byte != b'\t' || byte == 0x7f
+}
+
+/// How many bytes the head at the beginning of `bytes` has, if its end is there; nothing ends before `from`. `Err` where a line ends without
+/// CR: no end behind that counts.
+pub(crate) fn end(bytes: &[u8], from: usize) -> Result<Option<usize>, Fault> {
+    let begun = begins(bytes);
+    let from = from.saturating_sub(3).max(begun);
+    for at in memchr_iter(b'\n', &bytes[from..]).map(|at| from + at) {
+        if at == 0 || bytes[at - 1] != b'\r' {
+            return Err(Fault::BareLf);
+        }
+        match &bytes[at + 1..] {
+            [b'\n', ..] => return Err(Fault::BareLf),
+            [b'\r', b'\n', ..] => return Ok(Some(at + 3)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Where the first line begins, behind line ends.
+fn begins(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len())
+}
+
+/// What is wrong already with a head whose end is not there; nothing is before `from`, but perhaps in its first line.
+pub(crate) fn fault_so_far(bytes: &[u8], from: usize) -> Option<Fault> {
+    if is_first_line(bytes) {
+        let line = &bytes[begins(bytes)..];
+        return (!can_begin(line)).then(|| first_line_fault(bytes).unwrap_or(Fault::RequestLine));
+    }
+    let wrong = |byte: &u8| is_control(*byte) && !b"\r\n".contains(byte);
+    bytes[from..].iter().any(wrong).then_some(Fault::HeaderLine)
+}
+
+/// Whether a request line can begin so.
+fn can_begin(line: &[u8]) -> bool {
+    let mut words = line.splitn(3, |byte| *byte == b' ');
+    let (method, target, version) = (words.next().unwrap_or_default(), words.next(), words.next());
+    let is_target = |target: &[u8]| target.iter().all(|byte| is_of_target(*byte));
+    (line.is_empty() || is_token(method))
+        && target.is_none_or(is_target)
+        && version.is_none_or(|version| {
+            target.is_some_and(|target| !target.is_empty())
+                && [&b"HTTP/1.1\r"[..], b"HTTP/1.0\r"].iter().any(|spoken| spoken.starts_with(version))
+        })
+}
+
 /// Whether a head with this many bytes so far has not even ended its first line.
-pub(super) fn is_first_line(bytes: &[u8]) -> bool {
-    let begun = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
-    memchr::memchr(b'\n', &bytes[begun..]).is_none()
+pub(crate) fn is_first_line(bytes: &[u8]) -> bool {
+    memchr(b'\n', &bytes[begins(bytes)..]).is_none()
 }
 
 /// What a parser gave up on in a request line of which only this much is there.
-pub(super) fn first_line_fault(bytes: &[u8]) -> Option<Fault> {
+fn first_line_fault(bytes: &[u8]) -> Option<Fault> {
     if !is_first_line(bytes) {
         return None;
     }
@@ -95,34 +180,28 @@ fn is_of_target(byte: u8) -> bool {
     matches!(byte, b'!'..=b'"' | b'$'..=b'~')
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
-    Old,
-    Present,
-}
-
-fn request_line(line: &[u8]) -> Result<Version, Fault> {
+fn request_line(line: &[u8]) -> Result<Line<'_>, Fault> {
     let last = memrchr(b' ', line).ok_or(Fault::RequestLine)?;
-    let version = match &line[last + 1..] {
-        b"HTTP/1.1" => Version::Present,
-        b"HTTP/1.0" => Version::Old,
+    let old = match &line[last + 1..] {
+        b"HTTP/1.1" => false,
+        b"HTTP/1.0" => true,
         other => return Err(version_fault(other)),
     };
-    let first = memchr::memchr(b' ', line).unwrap_or(last);
+    let first = memchr(b' ', line).unwrap_or(last);
     if first == 0 || first >= last {
         return Err(Fault::RequestLine);
     }
-    let target = &line[first + 1..last];
+    let (method, target) = (&line[..first], &line[first + 1..last]);
     if target.is_empty() || target.contains(&b' ') {
         return Err(Fault::RequestLine);
     }
     if target.iter().any(|byte| !is_of_target(*byte)) {
         return Err(Fault::Target);
     }
-    if &line[..first] == b"CONNECT" {
+    if method == b"CONNECT" {
         return Err(Fault::Connect);
     }
-    Ok(version)
+    Ok(Line { method, target, old })
 }
 
 /// A version of HTTP that is not spoken, or no version at all.
@@ -137,54 +216,81 @@ fn version_fault(word: &[u8]) -> Fault {
     }
 }
 
-/// The fields that say how a body is framed.
+/// What the fields say of the body and the connection.
 struct Fields<'a> {
-    version: Version,
+    line: Line<'a>,
     length: Option<&'a [u8]>,
     coding: Option<&'a [u8]>,
     codings: u8,
     upgrade: bool,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
 }
 
 impl<'a> Fields<'a> {
-    fn of(version: Version) -> Self {
-        Self { version, length: None, coding: None, codings: 0, upgrade: false }
+    fn of(line: Line<'a>) -> Self {
+        let (length, coding, codings) = (None, None, 0);
+        Self {
+            line,
+            length,
+            coding,
+            codings,
+            upgrade: false,
+            close: false,
+            keep_alive: false,
+            expects: false,
+        }
     }
 
-    fn read(&mut self, line: &'a [u8]) -> Result<(), Fault> {
-        match line[0] {
-            b'c' | b'C' => {
-                if let Some(value) = value(line, b"content-length")
-                    && self.length.replace(value).is_some()
-                {
-                    return Err(Fault::TwoLengths);
-                }
+    fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Fault> {
+        match name.len() {
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects |= value.eq_ignore_ascii_case(b"100-continue");
             }
-            b't' | b'T' => {
-                if let Some(value) = value(line, b"transfer-encoding") {
-                    self.coding = Some(value);
-                    self.codings = self.codings.saturating_add(1);
-                }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            10 if name.eq_ignore_ascii_case(b"connection") => self.connection(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let before = self.length.replace(value);
+                return before.map_or(Ok(()), |_| Err(Fault::TwoLengths));
             }
-            b'u' | b'U' => self.upgrade |= value(line, b"upgrade").is_some(),
-            b' ' | b'\t' => return Err(Fault::Folded),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.coding = Some(value);
+                self.codings = self.codings.saturating_add(1);
+            }
             _ => {}
         }
         Ok(())
     }
 
-    fn conclude(&self, length: usize) -> Result<Head, Fault> {
+    fn connection(&mut self, value: &[u8]) {
+        for word in value.split(|byte| *byte == b',').map(trim) {
+            self.close |= word.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn conclude(&self, length: usize) -> Result<Head<'a>, Fault> {
         let body = match (self.length, self.coding) {
             (Some(_), Some(_)) => return Err(Fault::LengthAndCoding),
             (Some(value), None) => Body::Length(number(value)?),
             (None, Some(value)) => self.chunks(value)?,
             (None, None) => Body::None,
         };
-        Ok(Head { length, body, upgrade: self.upgrade && self.version == Version::Present })
+        let Line { old, .. } = self.line;
+        let has_body = !matches!(body, Body::None | Body::Length(0));
+        Ok(Head {
+            length,
+            line: self.line,
+            body,
+            upgrade: self.upgrade && !old,
+            keeps: !self.close && (!old || self.keep_alive),
+            expects: self.expects && !old && has_body,
+        })
     }
 
     fn chunks(&self, coding: &[u8]) -> Result<Body, Fault> {
-        if self.version == Version::Old {
+        if self.line.old {
             Err(Fault::CodingOld)
         } else if self.codings > 1 {
             Err(Fault::Coding)
@@ -194,13 +300,6 @@ impl<'a> Fields<'a> {
             Err(coding_fault(coding))
         }
     }
-}
-
-/// The value of a field, if the line is of that field. A space before the colon makes it no field at all, here and for the parser behind.
-fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let is_it =
-        line.len() > name.len() && line[name.len()] == b':' && line[..name.len()].eq_ignore_ascii_case(name);
-    is_it.then(|| trim(&line[name.len() + 1..]))
 }
 
 /// Without SP and HTAB around it: other white space is not HTTP's.

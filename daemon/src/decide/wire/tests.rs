@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, Uri};
 use proptest::prelude::*;
 
 use super::*;
+use crate::decide::framing::Fault;
 
 fn reply(text: &str) -> Result<reply::Reply, Unclear> {
     parse(&Bytes::copy_from_slice(text.as_bytes()), false)
@@ -109,8 +110,8 @@ fn a_request_is_framed_by_its_length_or_in_chunks() {
 type Whole = (Vec<u8>, Option<HeaderMap>, usize);
 
 /// What is in a body that comes in pieces of `cut` bytes.
-fn unchunked(body: &[u8], cut: usize) -> Result<Option<Whole>, Unclear> {
-    let (mut unchunker, mut bytes, mut data) = (Unchunker::new(), BytesMut::new(), Vec::new());
+fn unchunked(body: &[u8], cut: usize) -> Result<Option<Whole>, Fault> {
+    let (mut unchunker, mut bytes, mut data) = (Unchunker::new(1_000), BytesMut::new(), Vec::new());
     let mut pieces = body.chunks(cut);
     let mut taken = 0;
     loop {

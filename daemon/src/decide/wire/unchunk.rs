@@ -3,11 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::reply::{MOST_FIELDS, Unclear};
-use crate::decide::framing::{Chunks, Step};
-
-/// Most bytes of trailers.
-const MOST_TRAILER_BYTES: usize = 16_384;
+use super::reply::MOST_FIELDS;
+use crate::decide::framing::{Chunks, Fault, Step};
 
 /// Takes the coding off one body.
 #[derive(Debug)]
@@ -18,7 +15,7 @@ pub(crate) struct Unchunker {
 
 /// What comes next of a body.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub enum Next {
     /// Data.
     Data(Bytes),
     /// More bytes are needed.
@@ -28,16 +25,16 @@ pub(crate) enum Next {
 }
 
 impl Unchunker {
-    /// Before the first chunk.
-    pub(crate) fn new() -> Self {
-        Self { chunks: Chunks::new(MOST_TRAILER_BYTES), trailers: Vec::new() }
+    /// Before the first chunk; trailers may have so many bytes together.
+    pub(crate) fn new(most_trailer_bytes: usize) -> Self {
+        Self { chunks: Chunks::new(most_trailer_bytes), trailers: Vec::new() }
     }
 
     /// Takes from `bytes` what comes next.
     ///
     /// # Errors
     /// When the coding is broken.
-    pub(crate) fn next(&mut self, bytes: &mut BytesMut) -> Result<Next, Unclear> {
+    pub(crate) fn next(&mut self, bytes: &mut BytesMut) -> Result<Next, Fault> {
         let mut at = 0;
         loop {
             let here = self.chunks.data(bytes.len() - at);
@@ -50,7 +47,7 @@ impl Unchunker {
                 return Ok(Next::More);
             };
             at += 1;
-            match self.chunks.step(*byte).map_err(|_| Unclear::Chunks)? {
+            match self.chunks.step(*byte)? {
                 Step::On => {}
                 Step::Trailer => self.trailers.push(*byte),
                 Step::End => {
@@ -61,20 +58,21 @@ impl Unchunker {
         }
     }
 
-    fn trailers(&mut self) -> Result<Option<HeaderMap>, Unclear> {
+    fn trailers(&mut self) -> Result<Option<HeaderMap>, Fault> {
         if self.trailers.is_empty() {
             return Ok(None);
         }
         self.trailers.extend_from_slice(b"\r\n");
         let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-        let httparse::Status::Complete((_, fields)) = httparse::parse_headers(&self.trailers, &mut fields)?
+        let httparse::Status::Complete((_, fields)) =
+            httparse::parse_headers(&self.trailers, &mut fields).map_err(|_| Fault::Trailer)?
         else {
-            return Err(Unclear::Chunks);
+            return Err(Fault::Trailer);
         };
         let mut trailers = HeaderMap::with_capacity(fields.len());
         for field in fields {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Unclear::Field)?;
-            trailers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| Unclear::Field)?);
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Trailer)?;
+            trailers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| Fault::Trailer)?);
         }
         Ok(Some(trailers))
     }

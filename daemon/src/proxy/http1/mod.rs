@@ -6,14 +6,17 @@ mod receive;
 mod send;
 
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::BodyError;
 use super::descriptors::Place;
+use super::intake::Intake;
+use super::stock::Stock;
 use super::stream::Stream;
 use crate::decide::wire::Unclear;
 use receive::Left;
@@ -22,10 +25,8 @@ use send::Sending;
 
 /// Most bytes of an answer that are read ahead of its client, and of its head.
 const MOST_BUFFERED: usize = 64 << 10;
-/// Bytes that there is room for before a read, at first; a peer that fills it gets more.
-const ROOM: usize = 8 << 10;
-/// What a buffer may keep while the connection waits for its next request.
-const MOST_KEPT: usize = 16 << 10;
+/// Most bytes of one read: what an answer holds whose client takes nothing of it.
+const MOST_ROOM: usize = 32 << 10;
 
 /// Why an exchange broke off.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +52,8 @@ pub(crate) enum Broken {
 #[derive(Debug)]
 pub(crate) struct Connection {
     io: Stream,
-    /// Read, not yet taken.
-    read: BytesMut,
-    room: usize,
+    read: Intake,
+    stock: Rc<Stock>,
     /// Bytes of `read` in which no head ends.
     looked_at: usize,
     /// To be written, from `written` on.
@@ -73,11 +73,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Over a stream on which nothing was said yet.
-    pub(crate) fn new(io: Stream, place: Place) -> Box<Self> {
+    pub(crate) fn new(io: Stream, place: Place, stock: &Rc<Stock>) -> Box<Self> {
         Box::new(Self {
             io,
-            read: BytesMut::new(),
-            room: ROOM,
+            read: Intake::new(stock, MOST_ROOM),
+            stock: Rc::clone(stock),
             looked_at: 0,
             out: Vec::new(),
             written: 0,
@@ -97,7 +97,7 @@ impl Connection {
             && self.sending.is_done()
             && self.written == self.out.len()
             && self.left.is_nothing()
-            && self.read.is_empty()
+            && self.read.bytes.is_empty()
     }
 
     /// Whether it is of no use any more, while it waits: its peer closed it, or speaks unasked.
@@ -107,39 +107,35 @@ impl Connection {
 
     /// Gives back what it needs only during an exchange.
     pub(crate) fn rest(&mut self) {
-        if self.out.capacity() > MOST_KEPT {
-            self.out = Vec::new();
-        }
-        if self.read.capacity() > MOST_KEPT {
-            self.read = BytesMut::new();
-            self.room = ROOM;
-        }
+        self.stock.give_out(std::mem::take(&mut self.out));
+        self.read.rest();
     }
 
     /// Reads more; 0 where the peer has closed.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.read.capacity() - self.read.len() < self.room / 4 {
-            self.read.reserve(self.room);
-        }
-        let room = self.read.capacity() - self.read.len();
-        let count = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
-        self.room = if count >= room { (self.room * 2).min(MOST_BUFFERED) } else { self.room };
-        Poll::Ready(Ok(count))
+        self.read.poll_fill(&mut self.io, cx)
     }
 
     /// The stream for another protocol, after the answer that switched to it.
     pub(crate) fn into_tunnel(self) -> Tunnel {
-        Tunnel { first: self.read.freeze(), io: self.io, _place: self.place }
+        Tunnel { first: self.read.bytes.freeze(), io: self.io, _place: Some(self.place) }
     }
 }
 
-/// An upstream's stream after a switch of protocols.
+/// A stream after a switch of protocols.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    /// Came in behind the answer.
+    /// Came in behind the message that switched.
     first: Bytes,
     io: Stream,
-    _place: Place,
+    _place: Option<Place>,
+}
+
+impl Tunnel {
+    /// A client's stream, of which `first` was read already.
+    pub(crate) fn new(first: Bytes, io: Stream) -> Self {
+        Self { first, io, _place: None }
+    }
 }
 
 impl AsyncRead for Tunnel {

@@ -11,7 +11,10 @@ use hyper::ext::ReasonPhrase;
 use super::send::Sending;
 use super::{Broken, Connection, MOST_BUFFERED};
 use crate::decide::wire::{self, Ends, Next, Unchunker, Unclear};
+use crate::proxy::serve::Interim;
 
+/// Most bytes of an answer's trailers.
+const MOST_TRAILER_BYTES: usize = 16_384;
 /// Interim answers before the one that counts.
 const MOST_INTERIM: u8 = 32;
 
@@ -36,7 +39,7 @@ impl From<Ends> for Left {
         match ends {
             Ends::Length(0) => Self::Nothing,
             Ends::Length(length) => Self::Length(length),
-            Ends::Chunks => Self::Chunks(Box::new(Unchunker::new())),
+            Ends::Chunks => Self::Chunks(Box::new(Unchunker::new(MOST_TRAILER_BYTES))),
             Ends::Close => Self::Close,
         }
     }
@@ -44,23 +47,27 @@ impl From<Ends> for Left {
 
 impl Connection {
     /// Goes on with the request until its answer's head is there.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Broken>> {
-        let mut interim = 0;
+    pub(super) fn poll_answer(
+        &mut self,
+        interim: Option<&Interim>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Broken>> {
+        let mut passed = 0;
         loop {
             self.poll_send(cx)?;
-            while let Some(end) = wire::end_of_head(&self.read, self.looked_at) {
+            while let Some(end) = wire::end_of_head(&self.read.bytes, self.looked_at) {
                 self.looked_at = 0;
-                let head = self.read.split_to(end).freeze();
-                if let Some(answer) = self.take_head(&head)? {
+                let head = self.read.bytes.split_to(end).freeze();
+                if let Some(answer) = self.take_head(&head, interim)? {
                     return Poll::Ready(Ok(answer));
                 }
                 self.poll_send(cx)?;
-                interim += 1;
-                if interim > MOST_INTERIM {
+                passed += 1;
+                if passed > MOST_INTERIM {
                     return Poll::Ready(Err(Unclear::TooLarge.into()));
                 }
             }
-            self.looked_at = self.read.len();
+            self.looked_at = self.read.bytes.len();
             if self.looked_at > MOST_BUFFERED {
                 return Poll::Ready(Err(Unclear::TooLarge.into()));
             }
@@ -83,13 +90,15 @@ impl Connection {
         }
     }
 
-    /// The answer that a head begins; `None` for an interim one.
-    fn take_head(&mut self, head: &Bytes) -> Result<Option<Response<()>>, Broken> {
+    /// The answer that a head begins; `None` for an interim one, which is passed on unless it is `100 Continue`: reading the body says that.
+    fn take_head(&mut self, head: &Bytes, interim: Option<&Interim>) -> Result<Option<Response<()>>, Broken> {
         let reply = wire::parse(head, self.to_head)?;
         let switches = reply.status == StatusCode::SWITCHING_PROTOCOLS;
         if reply.status.is_informational() && !switches {
             if reply.status == StatusCode::CONTINUE {
                 self.go_on();
+            } else if let Some(interim) = interim {
+                interim.pass(reply.status, reply.reason.as_deref(), reply.headers);
             }
             return Ok(None);
         }
@@ -131,21 +140,21 @@ impl Connection {
 
     /// The next piece, if it has been read.
     fn next_frame(&mut self) -> Result<Option<Frame<Bytes>>, Broken> {
-        if self.read.is_empty() {
+        if self.read.bytes.is_empty() {
             return Ok(None);
         }
         let data = match &mut self.left {
             Left::Nothing => return Ok(None),
-            Left::Close => self.read.split().freeze(),
+            Left::Close => self.read.bytes.split().freeze(),
             Left::Length(left) => {
-                let now = usize::try_from(*left).unwrap_or(usize::MAX).min(self.read.len());
+                let now = usize::try_from(*left).unwrap_or(usize::MAX).min(self.read.bytes.len());
                 *left -= now as u64;
                 if *left == 0 {
                     self.left = Left::Nothing;
                 }
-                self.read.split_to(now).freeze()
+                self.read.bytes.split_to(now).freeze()
             }
-            Left::Chunks(chunks) => match chunks.next(&mut self.read)? {
+            Left::Chunks(chunks) => match chunks.next(&mut self.read.bytes).map_err(|_| Unclear::Chunks)? {
                 Next::More => return Ok(None),
                 Next::Data(data) => data,
                 Next::End(trailers) => {

@@ -18,6 +18,7 @@ use super::{Broken, Connection};
 use crate::decide::wire::{self, Sends};
 use crate::proxy::body::RequestBody;
 use crate::proxy::headers::Added;
+use crate::proxy::serve::Interim;
 
 /// Longest time in which an upstream takes nothing of a body whose answer it has given already.
 const UNWANTED: Duration = Duration::from_secs(30);
@@ -55,10 +56,12 @@ pub(crate) enum NotSent {
 
 impl Connection {
     /// Sends a request and waits for its answer's head; the answer's body is read from here afterwards. A body that is sent is taken.
+    /// Answers before that one go to `interim`.
     pub(crate) async fn exchange(
         &mut self,
         head: &Parts,
         added: Option<&Added>,
+        interim: Option<&Interim>,
         body: &mut RequestBody,
     ) -> Result<Response<()>, NotSent> {
         let mut begun = false;
@@ -67,7 +70,7 @@ impl Connection {
                 return Poll::Ready(Err(NotSent::Back));
             }
             begun = true;
-            self.poll_answer(cx).map_err(NotSent::Broken)
+            self.poll_answer(interim, cx).map_err(NotSent::Broken)
         })
         .await
     }
@@ -85,6 +88,9 @@ impl Connection {
         } else {
             Sends::of_body(&head.headers, body.size_hint().exact())
         };
+        if self.out.capacity() == 0 {
+            self.out = self.stock.take_out();
+        }
         self.out.clear();
         self.written = 0;
         wire::request_line(&head.method, &head.uri, &mut self.out);
@@ -169,7 +175,7 @@ impl Connection {
                 Err(error) => return self.refused(error.kind()),
             }
         }
-        self.out.clear();
+        self.stock.give_out(std::mem::take(&mut self.out));
         self.written = 0;
         match ready!(Pin::new(&mut self.io).poll_flush(cx)) {
             Ok(()) => Poll::Ready(()),
