@@ -58,8 +58,12 @@ impl Session {
 
     /// One answer; whether it is to be left out. `None` while it is not this server's turn.
     fn packet(&mut self, lane: usize, answer: &Head, io: &mut impl Io) -> Result<Option<bool>, Desync> {
+        let of_silent = tells_of_silent(answer);
         loop {
             let Some(&head) = self.order.front() else { return Ok(Some(false)) };
+            if head.op == Op::Silent && of_silent {
+                return Ok(Some(false));
+            }
             if head.op == Op::Silent {
                 let next = self.order.second().copied();
                 match next {
@@ -114,6 +118,12 @@ impl Session {
         self.order.pop();
         head.dropped
     }
+}
+
+/// Whether an answer tells of a quiet write's failure: servers repeat its opcode.
+fn tells_of_silent(answer: &Head) -> bool {
+    let (opcode, quiet) = loud(answer.opcode);
+    quiet && !retrieves(opcode)
 }
 
 /// Whether an answer belongs to a request.

@@ -172,9 +172,9 @@ impl Session {
             let (Some(key), Some(_flags), Some(size)) = (fields.next(), fields.next(), fields.next()) else {
                 return Step::Lost;
             };
-            let Some(size) = number(size) else { return Step::Lost };
+            let Some(block) = block(size) else { return Step::Lost };
             self.hit(key, io);
-            return Step::More(size + 2);
+            return Step::More(block);
         }
         let complete = line == b"END";
         if !complete && !is_error(line) {
@@ -229,8 +229,8 @@ impl Session {
             return Step::Lost;
         }
         let value = if code == b"VA" {
-            let Some(size) = words(rest).next().and_then(number) else { return Step::Lost };
-            Some(size + 2)
+            let Some(block) = words(rest).next().and_then(block) else { return Step::Lost };
+            Some(block)
         } else {
             None
         };
@@ -279,11 +279,16 @@ impl Session {
         }
         self.order.unsure_quiets();
         if line.starts_with(b"VA ") {
-            let Some(size) = words(&line[3..]).next().and_then(number) else { return Step::Lost };
-            (self.skip, self.skip_drop) = (size + 2, false);
+            let Some(block) = words(&line[3..]).next().and_then(block) else { return Step::Lost };
+            (self.skip, self.skip_drop) = (block, false);
         }
         Step::Pass
     }
+}
+
+/// Bytes of a data block whose value has this size.
+fn block(size: &[u8]) -> Option<u64> {
+    number(size)?.checked_add(2)
 }
 
 fn deliver(io: &mut impl Io, bytes: &[u8]) {

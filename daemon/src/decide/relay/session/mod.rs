@@ -20,6 +20,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::order::{Op, Order, Pending, effect};
+use super::effect::Effect;
 use super::io::Io;
 use super::ketama::Ketama;
 
@@ -83,6 +84,8 @@ pub struct Session {
     blind: bool,
     /// Blind, and inside a line that is no command.
     scan_skip: bool,
+    /// The client's binary frames can't be told apart: its server hangs up.
+    unframed: bool,
     /// The server wants ASCII authentication before anything else.
     wants_auth: bool,
     body: Option<Body>,
@@ -111,6 +114,7 @@ impl Session {
             protocol: Protocol::New,
             blind: false,
             scan_skip: false,
+            unframed: false,
             wants_auth,
             body: None,
             key: Vec::new(),
@@ -290,10 +294,20 @@ impl Session {
         io.went_blind();
         self.end(io);
         self.blind = true;
-        self.body = None;
+        self.give_up_body(io);
         self.skip = 0;
         self.inject.clear();
         if self.ring.is_some() { Err(Desync) } else { Ok(()) }
+    }
+
+    /// The value that is on its way is not followed any more, and may yet arrive: its key is captured. A binary frame's end stays known.
+    fn give_up_body(&mut self, io: &mut impl Io) {
+        let Some(mut body) = self.body.take() else { return };
+        if std::mem::take(&mut body.write) && !self.policy.refill_port && !self.policy.deletes_only {
+            io.captured(&self.key, Effect::Forget);
+        }
+        (body.id, body.hash) = (None, HashState::Off);
+        self.body = Some(body).filter(|_| self.protocol == Protocol::Binary);
     }
 
     /// Where this key lives.

@@ -108,7 +108,7 @@ impl Session {
         let mut run = Run::new(bytes, self.body.as_ref().map_or(0, |body| body.lane));
         let mut at = 0;
         while at < bytes.len() {
-            if self.blind {
+            if self.unframed {
                 at = bytes.len();
                 break;
             }
@@ -121,7 +121,10 @@ impl Session {
                 }
                 let Some(head) = Head::parse(rest, 0x80) else {
                     run.flush(at, io);
-                    self.go_blind(io)?;
+                    self.unframed = true;
+                    if !self.blind {
+                        self.go_blind(io)?;
+                    }
                     continue;
                 };
                 if rest.len() < HEADER + head.extras + head.key {
@@ -164,6 +167,10 @@ impl Session {
             return;
         }
         run.turn(start, lane, io);
+        if self.blind {
+            self.scan_binary(head, op, opcode, captured, lane, io);
+            return;
+        }
         let id = self.binary_order(head, op, opcode, quiet, captured, lane, io);
         self.begin_body(Body {
             value: (head.body - head.extras - head.key) as u64,
@@ -172,6 +179,35 @@ impl Session {
             flags: word(0),
             whole: matches!(opcode, 0x01..=0x03),
             write: captured && stores(opcode),
+            lane,
+            hash: HashState::Off,
+        });
+    }
+
+    /// Blind: captures what is a write, whatever comes of it.
+    fn scan_binary(
+        &mut self,
+        head: &Head,
+        op: Op,
+        opcode: u8,
+        captured: bool,
+        lane: usize,
+        io: &mut impl Io,
+    ) {
+        let stores = stores(opcode) && self.policy.refill_port;
+        let skip = stores || self.policy.deletes_only && opcode != OP_DELETE && opcode != OP_FLUSH;
+        match op {
+            Op::Flush(delay_s) => io.flushed(delay_s),
+            _ if captured && !skip => io.captured(&self.key, Effect::Forget),
+            _ => {}
+        }
+        self.begin_body(Body {
+            value: (head.body - head.extras - head.key) as u64,
+            tail: 0,
+            id: None,
+            flags: 0,
+            whole: false,
+            write: false,
             lane,
             hash: HashState::Off,
         });

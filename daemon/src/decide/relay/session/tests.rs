@@ -127,6 +127,20 @@ fn what_may_have_changed_a_key_is_captured_and_nothing_else() {
 }
 
 #[test]
+fn a_value_longer_than_can_be_counted_makes_it_blind() {
+    for (request, answer) in [
+        ("get a\r\n", "VALUE a 0 18446744073709551615\r\n"),
+        ("mg a v\r\n", "VA 18446744073709551615\r\n"),
+        ("mg a v q\r\nmn\r\n", "VA 18446744073709551614\r\n"),
+    ] {
+        let request = [request, "set b 0 0 1\r\nx\r\n"].concat();
+        let world = dialogue(request.as_bytes(), answer.as_bytes(), Policy::default());
+        assert!(world.blind, "{answer}");
+        assert_eq!(world.captured, [set("b", b"x")], "{answer}");
+    }
+}
+
+#[test]
 fn misses_are_told_by_key() {
     let world = dialogue(
         b"get a b c\r\ngets d\r\nmg e v\r\nmg f v q\r\nmg g v q\r\nmn\r\n",
@@ -302,4 +316,56 @@ fn quiet_and_split_requests_over_several_servers_stay_in_order() {
     assert_eq!(String::from_utf8_lossy(&world.delivered), expected);
     // Quiet hits cannot be told from quiet misses without their keys: both count as misses, unsure.
     assert_eq!(world.missed.len(), 4, "{:?}", world.missed);
+}
+
+#[test]
+fn a_quiet_write_that_failed_does_not_end_the_dialogue() {
+    let extras = [0; 8];
+    let request = [
+        frame(0x80, 0x12, 1, 0, &extras, b"a", b"x"),
+        frame(0x80, 0x09, 2, 0, &[], b"gone", b""),
+        frame(0x80, 0x19, 3, 0, &[], b"none", b"y"),
+        frame(0x80, 0x01, 4, 0, &extras, b"b", b"z"),
+    ]
+    .concat();
+    let answer = [
+        frame(0x81, 0x12, 1, 2, &[], b"", b"Data exists"),
+        frame(0x81, 0x19, 3, 5, &[], b"", b"Not stored"),
+        frame(0x81, 0x01, 4, 0, &[], b"", b""),
+    ]
+    .concat();
+    let world = dialogue(&request, &answer, Policy::default());
+    assert!(!world.blind);
+    assert_eq!(world.missed, [b"gone".to_vec()]);
+    assert_eq!(world.captured, [set("a", b"x"), forget("none"), set("b", b"z")]);
+}
+
+#[test]
+fn blind_in_the_binary_protocol_every_write_is_captured() {
+    let extras = [0; 8];
+    let d = frame(0x80, 0x01, 1, 0, &extras, b"d", b"half of it");
+    let (mut world, mut session) = (World::default(), Session::new(Policy::default(), 1, None, false));
+    feed(&mut session, &mut world, &d[..d.len() - 4], 99, false);
+    feed(&mut session, &mut world, &[0x55; 24], 99, true);
+    assert!(world.blind);
+    assert_eq!(world.captured, [forget("d")], "its value is on its way");
+    let more = [
+        frame(0x80, 0x01, 2, 0, &extras, b"e", b"\x80\x04"),
+        frame(0x80, 0x14, 3, 0, &[], b"f", b""),
+        frame(0x80, 0x00, 4, 0, &[], b"g", b""),
+        frame(0x80, 0x08, 5, 0, &[], b"", b""),
+    ]
+    .concat();
+    feed(&mut session, &mut world, &[&d[d.len() - 4..], &more].concat(), 7, false);
+    assert_eq!(world.captured, [forget("d"), forget("e"), forget("f")]);
+    assert_eq!((world.flushed, &world.sent[0]), (vec![0], &[d, more].concat()));
+}
+
+#[test]
+fn a_value_on_its_way_is_captured_when_the_dialogue_is_lost() {
+    let (mut world, mut session) = (World::default(), Session::new(Policy::default(), 1, None, false));
+    feed(&mut session, &mut world, b"set a 0 0 9\r\n1234", 99, false);
+    feed(&mut session, &mut world, b"HUH\r\n", 99, true);
+    assert!(world.blind);
+    assert_eq!(world.captured, [forget("a")]);
 }
