@@ -106,6 +106,93 @@ fn a_request_is_framed_by_its_length_or_in_chunks() {
     assert_eq!(out, b"1a\r\n0\r\nexpires: 0\r\n\r\n");
 }
 
+/// An answer's head, and how its body is framed.
+fn told(
+    says: Says,
+    status: u16,
+    fields: &[(&'static str, &'static str)],
+    size: Option<u64>,
+) -> (Frames, String) {
+    let status = http::StatusCode::from_u16(status).expect("status");
+    let value = |(name, value): &(&'static str, &'static str)| {
+        (name.parse().expect("name"), value.parse().expect("value"))
+    };
+    let headers = HeaderMap::from_iter(fields.iter().map(value));
+    let frames = says.frames(status, &headers, size);
+    let mut out = Vec::new();
+    says.head(status, None, &headers, (frames, size), |out| out.extend_from_slice(b"now"), &mut out);
+    (frames, String::from_utf8(out).expect("text"))
+}
+
+#[test]
+fn an_answer_says_where_it_ends_and_what_becomes_of_the_connection() {
+    let says = |old, to_head, keeps| Says { old, to_head, keeps };
+    let (new, last) = (says(false, false, true), says(false, false, false));
+    let length = [("content-length", "5")];
+    let rows = [
+        (
+            told(new, 200, &length, None),
+            Frames::Length(5),
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ndate: now\r\n\r\n",
+        ),
+        (
+            told(new, 200, &[("date", "x")], Some(0)),
+            Frames::Length(0),
+            "HTTP/1.1 200 OK\r\ndate: x\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            told(new, 200, &[], None),
+            Frames::Chunks,
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ndate: now\r\n\r\n",
+        ),
+        (told(new, 204, &[], Some(0)), Frames::Nothing, "HTTP/1.1 204 No Content\r\ndate: now\r\n\r\n"),
+        (
+            told(new, 304, &length, None),
+            Frames::Nothing,
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\ndate: now\r\n\r\n",
+        ),
+        (
+            told(says(false, true, true), 200, &[], Some(7)),
+            Frames::Nothing,
+            "HTTP/1.1 200 OK\r\ncontent-length: 7\r\ndate: now\r\n\r\n",
+        ),
+        (
+            told(last, 503, &[("connection", "close")], Some(1)),
+            Frames::Length(1),
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 1\r\nconnection: close\r\ndate: now\r\n\r\n",
+        ),
+        (
+            told(says(true, false, false), 200, &[], None),
+            Frames::Close,
+            "HTTP/1.0 200 OK\r\ndate: now\r\n\r\n",
+        ),
+        (
+            told(says(true, false, true), 200, &length, None),
+            Frames::Length(5),
+            "HTTP/1.0 200 OK\r\ncontent-length: 5\r\nconnection: keep-alive\r\ndate: now\r\n\r\n",
+        ),
+        (
+            told(new, 101, &[("connection", "upgrade"), ("upgrade", "x")], None),
+            Frames::Nothing,
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+        ),
+    ];
+    for ((frames, head), expected, text) in rows {
+        assert_eq!((frames, head.as_str()), (expected, text));
+    }
+}
+
+#[test]
+fn a_body_that_is_not_as_long_as_was_said_is_noticed() {
+    let mut out = Vec::new();
+    assert_eq!(Frames::Length(2).piece(3, &mut out), None);
+    let mut short = Frames::Length(2);
+    assert!(short.piece(1, &mut out) == Some(b"") && !short.end(None, &mut out));
+    let mut chunks = Frames::Chunks;
+    assert!(out.is_empty() && chunks.piece(10, &mut out) == Some(b"\r\n") && chunks.end(None, &mut out));
+    assert_eq!(out, b"a\r\n0\r\n\r\n");
+}
+
 /// Data, trailers, and how many bytes are left behind them.
 type Whole = (Vec<u8>, Option<HeaderMap>, usize);
 
