@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use ipnet::IpNet;
 
+use crate::decide::adaptive::Bounds;
 use crate::decide::region::{RegionId, Regions};
 
 mod operators;
@@ -345,8 +346,8 @@ pub struct Ceiling {
 pub enum Concurrency {
     /// A fixed number.
     Fixed(u64),
-    /// Found from queueing delay.
-    Adaptive,
+    /// Found from queueing delay, between `adaptive_min` and `adaptive_max`.
+    Adaptive(Bounds),
 }
 
 /// `over`

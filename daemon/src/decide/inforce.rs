@@ -116,7 +116,7 @@ impl CeilingInForce {
     pub fn of_file(ceiling: &Ceiling) -> Self {
         let concurrent = match ceiling.concurrent_requests {
             Some(Concurrency::Fixed(limit)) => Some(limit),
-            Some(Concurrency::Adaptive) | None => None,
+            Some(Concurrency::Adaptive(_)) | None => None,
         };
         let limits = [
             (Measure::RequestsPerSecond, ceiling.requests_per_second),
@@ -133,7 +133,7 @@ impl CeilingInForce {
             ramp: 1.0,
             pressure: 1.0,
             scheduled: false,
-            adaptive: ceiling.concurrent_requests == Some(Concurrency::Adaptive),
+            adaptive: matches!(ceiling.concurrent_requests, Some(Concurrency::Adaptive(_))),
             observe: ceiling.observe,
         }
     }

@@ -5,10 +5,12 @@ use super::{
     Context, DAY, HOUR, ms,
 };
 use crate::config::types::{Ceiling, Concurrency, Over, Ramp, RampTrigger, ScheduleEntry, ScheduleLimits};
+use crate::decide::adaptive::Bounds;
 use crate::decide::measure::Measure;
 use crate::decide::region::RegionId;
 
 const RATE: &str = "a whole number from 0 to 1_000_000_000";
+const IN_FLIGHT: &str = "a whole number from 1 to 1_000_000";
 const BITS: &str = "bits per second: a number, or text such as \"4Gbit\" or \"500Mbit\", up to \"10Tbit\"";
 
 pub(in crate::config) const KEYS: &[Key] = &[
@@ -20,6 +22,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "Proxy: requests; the excess is answered 503 with Retry-After.",
     ),
     key::optional("concurrent_requests", "a whole number, or \"adaptive\"", "Proxy: requests in flight."),
+    key::optional("adaptive_min", IN_FLIGHT, "Least that \"adaptive\" finds; 8 where left out."),
+    key::optional("adaptive_max", IN_FLIGHT, "Most that \"adaptive\" finds; 100_000 where left out."),
     key::optional("connections_per_second", RATE, "NIC: TCP SYNs."),
     key::optional("packets_per_second", RATE, "NIC: packets."),
     key::optional("bits_per_second", BITS, "NIC: bits of whole frames."),
@@ -87,7 +91,7 @@ pub(in crate::config) fn read(cursor: &Cursor<'_>, context: &Context<'_>) -> Opt
         name: name?,
         home,
         requests_per_second: requests,
-        concurrent_requests: cursor.get("concurrent_requests", concurrency),
+        concurrent_requests: read_concurrency(cursor),
         connections_per_second: connections,
         packets_per_second: packets,
         bits_per_second: cursor.get("bits_per_second", scalar::rate(true)),
@@ -110,9 +114,33 @@ fn claim_nic_measures(cursor: &Cursor<'_>, context: &Context<'_>, home: Option<R
     }
 }
 
+fn read_concurrency(cursor: &Cursor<'_>) -> Option<Concurrency> {
+    let found = cursor.get("concurrent_requests", concurrency);
+    let bound = |key| cursor.get(key, scalar::integer::<u64>(1..=1_000_000));
+    let (min, max) = (bound("adaptive_min"), bound("adaptive_max"));
+    let adaptive = matches!(found, Some(Concurrency::Adaptive(_)));
+    if !adaptive && (found.is_some() || !cursor.has("concurrent_requests")) {
+        for key in ["adaptive_min", "adaptive_max"].into_iter().filter(|key| cursor.has(key)) {
+            let allowed = "`concurrent_requests = \"adaptive\"` beside it";
+            cursor.error(key, Wrong::new("says nothing here", allowed));
+        }
+    }
+    if !adaptive {
+        return found;
+    }
+    let default = Bounds::default();
+    let bounds = Bounds { min: min.unwrap_or(default.min), max: max.unwrap_or(default.max), ..default };
+    if bounds.min > bounds.max {
+        let key = if min.is_some() { "adaptive_min" } else { "adaptive_max" };
+        let problem = format!("the least ({}) is more than the most ({})", bounds.min, bounds.max);
+        cursor.error(key, Wrong::new(problem, "`adaptive_min` no more than `adaptive_max`"));
+    }
+    Some(Concurrency::Adaptive(bounds))
+}
+
 fn concurrency(found: &node::Node) -> Result<Concurrency, Wrong> {
     match &found.value {
-        node::Value::String(text) if text == "adaptive" => Ok(Concurrency::Adaptive),
+        node::Value::String(text) if text == "adaptive" => Ok(Concurrency::Adaptive(Bounds::default())),
         node::Value::Integer(_) => scalar::rate(false)(found).map(Concurrency::Fixed),
         _ => Err(Wrong::only(format!("{} is neither a number nor \"adaptive\"", node::describe(found)))),
     }

@@ -7,7 +7,7 @@
 //! there is a queue, and the base may be less than believed; where they don't, there is none, and what a request takes now *is* the base.
 
 /// Where the limit may go.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Least.
     pub min: u64,
@@ -20,6 +20,15 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self { min: 8, start: 256, max: 100_000 }
+    }
+}
+
+impl Bounds {
+    /// In order: at least one, least before most, the start between them.
+    fn sound(self) -> Self {
+        let max = self.max.max(1);
+        let min = self.min.clamp(1, max);
+        Self { min, max, start: self.start.clamp(min, max) }
     }
 }
 
@@ -67,10 +76,9 @@ impl Gradient {
     /// Begins at the bounds' start, knowing nothing.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        let max = bounds.max.max(1);
-        let bounds = Bounds { min: bounds.min.clamp(1, max), max, start: bounds.start };
+        let bounds = bounds.sound();
         #[expect(clippy::cast_precision_loss, reason = "limits are small")]
-        let limit = bounds.start.clamp(bounds.min, max) as f64;
+        let limit = bounds.start as f64;
         Self {
             bounds,
             limit,
@@ -82,6 +90,14 @@ impl Gradient {
             block: Block::default(),
             follow: Follow::default(),
         }
+    }
+
+    /// Other bounds from now on; what was learned stays.
+    pub fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds.sound();
+        #[expect(clippy::cast_precision_loss, reason = "limits are small")]
+        let (min, max) = (self.bounds.min as f64, self.bounds.max as f64);
+        self.limit = self.limit.clamp(min, max);
     }
 
     /// The limit now.

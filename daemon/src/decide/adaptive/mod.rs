@@ -5,8 +5,8 @@
 mod gradient;
 mod histogram;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use gradient::{Bounds, Gradient, Window};
@@ -60,10 +60,19 @@ impl Adaptive {
         }
     }
 
+    /// Other bounds from now on.
+    pub fn bound(&self, bounds: Bounds) {
+        self.step().gradient.bound(bounds);
+    }
+
     /// The limit as it stands.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.step.lock().unwrap_or_else(std::sync::PoisonError::into_inner).gradient.limit()
+        self.step().gradient.limit()
+    }
+
+    fn step(&self) -> MutexGuard<'_, Step> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records a request that is over. `in_flight` is how many others were in flight *when it was admitted*: what it waited for. Returns the

@@ -226,3 +226,13 @@ fn the_bounds_hold() {
     assert!((10..=11).contains(&gradient.limit()), "{}", gradient.limit());
     assert_eq!(Gradient::new(Bounds { min: 0, start: 0, max: 0 }).limit(), 1);
 }
+
+#[test]
+fn other_bounds_hold_at_once() {
+    let adaptive = Adaptive::new(Bounds::default());
+    assert_eq!(adaptive.limit(), 256);
+    adaptive.bound(Bounds { min: 8, start: 256, max: 40 });
+    assert_eq!(adaptive.limit(), 40);
+    adaptive.bound(Bounds { min: 300, start: 256, max: 1_000 });
+    assert_eq!(adaptive.limit(), 300);
+}

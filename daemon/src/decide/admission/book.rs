@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::{Applied, Applying, Ceiling};
 use crate::config::Config;
+use crate::config::types::Concurrency;
+use crate::decide::adaptive::Bounds;
 use crate::decide::inforce::{CeilingInForce, InForce};
 use crate::decide::measure::Measure;
 use crate::decide::region::Regions;
@@ -30,6 +32,11 @@ impl Book {
             let configured = config.ceilings.iter().find(|configured| configured.name == ceiling.name);
             let burst = configured.map_or(Duration::from_millis(100), |configured| configured.burst);
             self.set(ceiling, burst);
+            if let Some(Concurrency::Adaptive(bounds)) =
+                configured.and_then(|found| found.concurrent_requests)
+            {
+                self.bound(ceiling, bounds);
+            }
         }
         config.regions.map(|(home, _)| {
             let own = in_force.ceilings.iter().filter(|ceiling| ceiling.home == Some(home));
@@ -46,8 +53,18 @@ impl Book {
         #[expect(clippy::cast_precision_loss, reason = "rates are far below 2^53")]
         let per_second = in_force.limits.get(&Measure::RequestsPerSecond).map(|rate| *rate as f64);
         ceiling.rate.set(per_second, burst);
-        let in_flight = in_force.limits.get(&Measure::ConcurrentRequests).copied();
-        ceiling.slots.set(if in_force.adaptive { Some(ceiling.adaptive.limit()) } else { in_flight });
+        if !in_force.adaptive {
+            ceiling.slots.set(in_force.limits.get(&Measure::ConcurrentRequests).copied());
+        }
+    }
+
+    /// Moves the bounds of a limit that finds itself, which counts while it is in force.
+    fn bound(&self, in_force: &CeilingInForce, bounds: Bounds) {
+        let Some(ceiling) = self.ceilings.get(&in_force.name) else { return };
+        ceiling.adaptive.bound(bounds);
+        if in_force.adaptive {
+            ceiling.slots.set(Some(ceiling.adaptive.limit()));
+        }
     }
 
     fn applied(&self, in_force: &CeilingInForce, config: &Config) -> Option<Applied> {

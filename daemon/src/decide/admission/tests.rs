@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::decide::inforce::InForce;
 
 const ASKING: Asking = Asking { class: Class::Degraded, user: 0.5, foreign: false, always: false };
 
@@ -146,4 +147,20 @@ fn home_users_come_first_under_a_low_ceiling_too() {
     }
     assert_eq!(home, 400, "home users ask for half of it, and get it");
     assert!((395..=410).contains(&others), "foreign traffic gets the other half: {others}");
+}
+
+#[test]
+fn the_files_bounds_reach_a_ceiling_that_finds_itself() {
+    let enforced = |book: &mut Book, bounds: &str| {
+        let text = format!(
+            "[host]\nregion = \"a\"\n[[region]]\nname = \"a\"\n[[ceiling]]\nname = \"c\"\nconcurrent_requests = \"adaptive\"\n{bounds}"
+        );
+        let config = crate::config::from_text(std::path::Path::new("t.toml"), &text).expect("sound").config;
+        book.enforce(&config, &InForce::of_file(&config));
+        book.get("c").expect("there").slots.limit()
+    };
+    let mut book = Book::default();
+    assert_eq!(enforced(&mut book, ""), Some(256));
+    assert_eq!(enforced(&mut book, "adaptive_max = 40"), Some(40), "a reload holds at once");
+    assert_eq!(enforced(&mut book, "adaptive_min = 500"), Some(500));
 }
