@@ -34,8 +34,13 @@ const MOST_GROWTH: u64 = 32 << 10;
 const HEAD: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_secs(6);
 /// How long each kind of slow connection is borne.
-const WAITS: [(Slow, Duration); 4] =
-    [(Slow::Head, HEAD), (Slow::Silent, HEAD), (Slow::Body, PAUSE), (Slow::Reading, PAUSE)];
+const WAITS: [(Slow, Duration); 5] = [
+    (Slow::Head, HEAD),
+    (Slow::Silent, HEAD),
+    (Slow::Body, PAUSE),
+    (Slow::Reading, PAUSE),
+    (Slow::Sipping, PAUSE),
+];
 const IDLE: Duration = Duration::from_secs(4);
 /// Where connections have to make room for others.
 const SHORT: Duration = Duration::from_secs(2);
@@ -118,7 +123,7 @@ impl Target {
         let mut calm = self.calm()?;
         let before = self.memory_kib()?;
         let kinds = WAITS.map(|(kind, _)| (kind, each));
-        let within = Duration::from_millis(u64::try_from(each)? * 4);
+        let within = Duration::from_millis(u64::try_from(each)? * 5);
         let load = Load::start(self.address, &KINDS);
         let siege = std::thread::scope(|scope| {
             let attack = || {
@@ -132,7 +137,7 @@ impl Target {
         });
         let (crowd, most) = siege.map_err(|_| anyhow!("the crowd panicked"))??;
         let mut busy = load.end()?;
-        println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, 4 * each);
+        println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, WAITS.len() * each);
         for (kind, timeout) in WAITS {
             let borne = crowd.borne(kind);
             let in_time = borne.iter().filter(|time| **time <= timeout + Duration::from_secs(1)).count();
@@ -164,7 +169,7 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut edge = Edge::prepare(HEAD, PAUSE, IDLE)?;
     edge.daemon.run()?;
-    let each = usize::try_from(many(5_000) / 4)?;
+    let each = usize::try_from(many(5_000))? / WAITS.len();
     let crowd = edge.target()?.besiege(each, BOUND)?;
     for (kind, timeout) in WAITS {
         let borne = crowd.borne(kind);

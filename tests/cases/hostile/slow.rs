@@ -1,6 +1,6 @@
 //! Connections that keep a server waiting: heads that never end, bodies that stop, responses that nobody reads. Never more than one thread.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// Longest time between two looks.
 const TURN: Duration = Duration::from_millis(20);
-/// Between two bytes of each slow head.
+/// Between two bytes of each slow head, or that a sipping reader takes.
 const DRIP: Duration = Duration::from_millis(500);
 /// How much less of the machine the crowd gets than those who are measured.
 const NICE: i32 = 15;
@@ -31,6 +31,8 @@ pub(crate) enum Slow {
     Silent,
     /// A large response that is not read.
     Reading,
+    /// A large response of which a byte is read now and then, always before it is too late.
+    Sipping,
 }
 
 /// One connection.
@@ -74,14 +76,19 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Another byte on each slow head, if it is time.
+    /// Another byte on each slow head, and from each sipped response, if it is time.
     fn drip(&mut self) {
         if self.dripped.elapsed() < DRIP {
             return;
         }
         self.dripped = Instant::now();
-        for held in self.held.iter_mut().filter(|held| held.closed.is_none() && held.kind == Slow::Head) {
-            if held.stream.write(b"x").is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+        for held in self.held.iter_mut().filter(|held| held.closed.is_none()) {
+            let moved = match held.kind {
+                Slow::Head => held.stream.write(b"x"),
+                Slow::Sipping => held.stream.read(&mut [0]),
+                _ => continue,
+            };
+            if moved.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
                 held.closed = Some(held.began.elapsed());
             }
         }
@@ -139,7 +146,7 @@ impl Crowd {
 fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    if kind == Slow::Reading {
+    if matches!(kind, Slow::Reading | Slow::Sipping) {
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 65_536)?;
     }
     // Before the server can know of it: what it bears is never taken for less than it was.
@@ -150,7 +157,7 @@ fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
         Slow::Head => b"GET / HTTP/1.1\r\nHost: slow\r\nX-Slow: ",
         Slow::Body => b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\nabc",
         Slow::Silent => b"",
-        Slow::Reading => b"GET /big HTTP/1.1\r\nHost: slow\r\n\r\n",
+        Slow::Reading | Slow::Sipping => b"GET /big HTTP/1.1\r\nHost: slow\r\n\r\n",
     };
     stream.write_all(request)?;
     stream.set_nonblocking(true)?;

@@ -61,7 +61,12 @@ pub(in crate::config) const LIMITS: &[Key] = &[
     key::default("headers", "100", "a whole number from 8 to 1000", "Most header fields."),
     key::default("header_timeout", "\"10s\"", "\"100ms\" to \"1h\"", "Longest wait for a complete head."),
     key::default("idle_timeout", "\"75s\"", "\"100ms\" to \"1h\"", "Longest wait between requests."),
-    key::default("body_idle_timeout", "\"30s\"", "\"100ms\" to \"1h\"", "Longest pause in a body."),
+    key::default(
+        "body_idle_timeout",
+        "\"30s\"",
+        "\"100ms\" to \"1h\"",
+        "Longest pause in a body; a client that takes less than 64 KiB of what waits for it pauses.",
+    ),
     key::default(
         "max_connections",
         "50_000",
