@@ -28,7 +28,7 @@ use crate::setup::{self, For};
 use crate::sh;
 
 /// The core that the proxy has for itself.
-const PROXY_CORE: usize = 0;
+pub(super) const PROXY_CORE: usize = 0;
 /// The core of everything else.
 pub(super) const OTHER_CORE: usize = 1;
 /// The name that clients ask for.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::contender::{Contender, Kind, Served, Setting, Site, h2load, wrk};
+use super::contender::{Contender, Kind, PROXY_CORE, Served, Setting, Site, h2load, wrk};
+use super::floor::{Act, Pipe};
 use super::plot::Plot;
 use super::report::{Report, Row};
 use super::rounds::{Case, interleave};
-use super::{Scale, load};
+use super::{Scale, load, machine};
 
 /// Connections that are left idle.
 const IDLE: usize = 2_000;
@@ -36,7 +37,16 @@ far one by HTTP/2 and mutual TLS, CPU time of either; haproxy does the same work
 *Added*: latency at a steady 2,000 requests per second over 32 connections, less that of the origin alone in the same rounds.
 *Idle connection*: growth of resident memory by 2,000 connections that were used once. A baseline is the better of haproxy and nginx; of a
 shed, tidegate's (or that proxy's own) plain request; of memory, what was promised. *bare hyper* decides nothing and adds no field: what a
-proxy of that library alone costs, which tidegate has its HTTP/2 from (`daemon/examples/bare_proxy.rs`).";
+proxy of that library alone costs, which tidegate has its HTTP/2 from (`daemon/examples/bare_proxy.rs`). *Byte pipe* and *canned answer* are
+what system calls alone cost: one thread that reads a request and writes it to the origin, reads the answer and writes it back, looking at
+nothing, and one that reads and writes the same 503 each time. The ratio of the second to the first is the least that a shed can cost of a
+serve where each request is answered with a read and a write of its own.";
+
+/// What the canned answer is: a refusal, as long as tidegate's.
+const CANNED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 1\r\n\
+    cache-control: no-store\r\ntidegate-reason: requests_per_second\r\ncontent-length: 20\r\n\
+    date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\nService Unavailable\n";
 
 /// Runs the bench.
 pub(super) fn run(scale: Scale) -> Result<Report> {
@@ -46,7 +56,11 @@ pub(super) fn run(scale: Scale) -> Result<Report> {
     let started = SERVED.iter().map(|(what, setting)| Ok((*what, *setting, contenders(&site, *setting)?)));
     let groups = started.collect::<Result<Vec<_>>>()?;
     let near = [site.start(Kind::Tidegate, Setting::Isthmus)?, site.start(Kind::Haproxy, Setting::Isthmus)?];
-    let mut cases = Vec::new();
+    let carries = Pipe::start(Act::Carry(site.origin), Some(PROXY_CORE))?;
+    let refuses = Pipe::start(Act::Answer(CANNED), Some(PROXY_CORE))?;
+    let mut cases = Vec::from(floor_cases("plain, byte pipe", &carries, seconds));
+    let [cpu, rate] = floor_cases("shed, canned answer", &refuses, seconds);
+    cases.extend([cpu.against("plain, byte pipe"), rate]);
     for (what, setting, contenders) in &groups {
         for one in contenders {
             cases.extend(load_cases(one, what, *setting, seconds));
@@ -125,6 +139,19 @@ fn load_cases<'a>(one: &'a Contender, what: &str, setting: Setting, seconds: u32
         Setting::Ceiling(_) => [cpu.against(format!("plain, {}", one.name())), rate],
         _ => [best(cpu), rate],
     }
+}
+
+/// CPU time and rate of a floor.
+fn floor_cases<'a>(name: &str, pipe: &'a Pipe, seconds: u32) -> [Case<'a>; 2] {
+    let rate = Rc::new(Cell::new(0.0));
+    let seen = Rc::clone(&rate);
+    let cpu = Case::new(name, "CPU µs/req", move || {
+        let before = machine::thread_cpu_us(pipe.thread)?;
+        let served = wrk("http", pipe.address, 64, seconds)?;
+        rate.set(served.per_second);
+        Ok((machine::thread_cpu_us(pipe.thread)? - before) / served.requests)
+    });
+    [cpu, Case::new(format!("{name}, rate"), "req/s", move || Ok(seen.get()))]
 }
 
 fn loaded(one: &Contender, setting: Setting, seconds: u32) -> Result<Served> {

@@ -4,6 +4,7 @@
 mod ceiling;
 mod contender;
 mod document;
+mod floor;
 mod goodput;
 mod http;
 mod load;
@@ -14,6 +15,7 @@ mod probe;
 mod relay;
 pub(crate) mod report;
 pub(crate) mod rounds;
+mod wire;
 
 use anyhow::{Context, Result};
 

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use self::floor::{Log, Pipe};
+use self::floor::Log;
 use self::load::{Load, Seen, Shape};
 use self::pair::{Pair, Twemproxy};
+use super::floor::{Act, Pipe};
 use super::plot::Plot;
 use super::report::{Report, Row};
 use super::rounds::{self, Case};
@@ -94,7 +95,7 @@ fn fronts(scale: Scale, group: &Pair, os: &Pair) -> Result<Vec<Row>> {
     let twemproxy = Twemproxy::start(server.address())?;
     let memcached = server.id().context("memcached ended")?;
     let direct = Way { name: "memcached", to: server.address(), process: Meter::Process(memcached) };
-    let pipe = Pipe::start(server.address())?;
+    let pipe = Pipe::start(Act::Carry(server.address()), None)?;
     let front = |name, to, pair: &Pair| {
         Ok::<_, anyhow::Error>(Way { name, to, process: Meter::Process(pair.process()?) })
     };

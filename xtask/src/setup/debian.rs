@@ -90,6 +90,7 @@ pub(crate) const TRAFFIC: &[Need] = &[
     Need::program("mariadb-server", "mariadbd", "the demo's stores"),
     Need::program("nats-server", "nats-server", "a broker for the relay"),
     Need::program("wrk", "wrk", "HTTP load"),
+    Need::program("tcpdump", "tcpdump", "says when a proxy let requests through"),
     Need::program("nghttp2-client", "h2load", "HTTP/2 load"),
     Need::program("nutcracker", "nutcracker", "the relay bench's baseline"),
     Need::program("haproxy", "haproxy", "the bench's baseline"),
