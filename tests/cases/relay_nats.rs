@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use tidegate_tests::memcached::Places;
 use tidegate_tests::nats::NatsServer;
-use tidegate_tests::storm::{self, ONCE, SecondPool, World, rounds};
+use tidegate_tests::storm::{self, Dies, ONCE, SecondPool, World, rounds};
 use tidegate_tests::wire::Wire;
 
 /// Two regions over one broker; `None` where this binary has no such transport.
@@ -55,6 +55,16 @@ fn a_broker_that_restarts_loses_nothing_even_when_it_forgets() -> Result<()> {
 }
 
 #[test]
+fn letters_that_the_broker_took_and_lost_are_sent_again() -> Result<()> {
+    let Some(mut world) = world(ONCE, "", ["", ""])? else { return Ok(()) };
+    world.taken_and_lost(rounds(2), |broker| {
+        broker.kill()?;
+        broker.forget()?;
+        broker.run()
+    })
+}
+
+#[test]
 fn a_memcached_that_is_away_is_waited_for() -> Result<()> {
     world(ONCE, "", ["", ""])?.map_or(Ok(()), |mut world| world.lost_caches(rounds(1) * 5 / 2))
 }
@@ -81,7 +91,8 @@ fn two_hosts_in_each_region_share_the_work() -> Result<()> {
 #[test]
 fn a_repetition_finds_a_late_refill_and_outlives_the_receiver() -> Result<()> {
     let Some(mut world) = world(&storm::repeating(), "", ["", ""])? else { return Ok(()) };
-    [false, true].into_iter().try_for_each(|dies| storm::late_refill_goes(&world.eu, &mut world.us, dies))
+    let all = [Dies::None, Dies::Receiver, Dies::Both];
+    all.into_iter().try_for_each(|dies| storm::late_refill_goes(&mut world.eu, &mut world.us, dies))
 }
 
 #[test]

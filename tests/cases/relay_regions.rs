@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tidegate_tests::memcached::{Places, RelayRegion};
 use tidegate_tests::process::wait_until;
 use tidegate_tests::scratch::Folder;
-use tidegate_tests::storm::{self, ONCE, SecondPool};
+use tidegate_tests::storm::{self, Dies, ONCE, SecondPool};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -149,8 +149,8 @@ fn operators_invalidate_by_hand() -> Result<()> {
 /// Race 2: the invalidation overtakes the data; the other region reads its lagging store and caches the old row.
 #[test]
 fn a_copy_read_from_a_lagging_store_goes_at_the_repetition() -> Result<()> {
-    let (_, eu, mut us) = pair("", &storm::repeating())?;
-    storm::late_refill_goes(&eu, &mut us, false)
+    let (_, mut eu, mut us) = pair("", &storm::repeating())?;
+    storm::late_refill_goes(&mut eu, &mut us, Dies::None)
 }
 
 #[test]
@@ -167,11 +167,12 @@ fn a_copy_read_from_a_lagging_store_stays_without_the_repetition() -> Result<()>
     Ok(())
 }
 
-/// A receiver that dies between applying and repeating: the sender, which kept what was not repeated, says it again.
+/// A receiver that dies between applying and repeating: the sender, which kept what was not repeated, says it again; also when it dies, too.
 #[test]
 fn a_repetition_outlives_the_receiver() -> Result<()> {
-    let (_, eu, mut us) = pair("", &storm::repeating())?;
-    storm::late_refill_goes(&eu, &mut us, true)
+    let (_, mut eu, mut us) = pair("", &storm::repeating())?;
+    storm::late_refill_goes(&mut eu, &mut us, Dies::Receiver)?;
+    storm::late_refill_goes(&mut eu, &mut us, Dies::Both)
 }
 
 /// Race 3: miss before the invalidation, set after it.

@@ -6,7 +6,7 @@ use tidegate_tests::daemon::binary;
 use tidegate_tests::memcached::Places;
 use tidegate_tests::scratch::Folder;
 use tidegate_tests::sqs::SqsServer;
-use tidegate_tests::storm::{self, ONCE, SecondPool, World, rounds};
+use tidegate_tests::storm::{self, Dies, ONCE, SecondPool, World, rounds};
 use tidegate_tests::wire::Wire;
 
 const QUEUES: [&str; 2] = ["tidegate-eu", "tidegate-us"];
@@ -75,6 +75,15 @@ fn a_broker_that_restarts_and_forgets_loses_nothing() -> Result<()> {
 }
 
 #[test]
+fn letters_that_the_broker_took_and_lost_are_sent_again() -> Result<()> {
+    let Some(mut world) = world(ONCE)? else { return Ok(()) };
+    world.taken_and_lost(rounds(1), |broker| {
+        broker.server.kill()?;
+        broker.server.run(&QUEUES)
+    })
+}
+
+#[test]
 fn a_memcached_that_is_away_is_waited_for() -> Result<()> {
     world(ONCE)?.map_or(Ok(()), |mut world| world.lost_caches(rounds(1) * 5 / 2))
 }
@@ -102,7 +111,9 @@ fn two_hosts_in_each_region_share_the_work() -> Result<()> {
 #[test]
 fn a_repetition_finds_a_late_refill_and_outlives_the_receiver() -> Result<()> {
     let Some(mut world) = world(&storm::repeating())? else { return Ok(()) };
-    [false, true].into_iter().try_for_each(|dies| storm::late_refill_goes(&world.eu, &mut world.us, dies))
+    // A letter is sent again after half a minute: the receiver's death alone is left to the other transports.
+    let deaths = [Dies::None, Dies::Both];
+    deaths.into_iter().try_for_each(|dies| storm::late_refill_goes(&mut world.eu, &mut world.us, dies))
 }
 
 #[test]

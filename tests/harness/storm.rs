@@ -251,6 +251,28 @@ impl<B> World<B> {
         Ok(())
     }
 
+    /// The broker takes letters for a region that is cut off, and loses them: they are sent again. `lose` ends the broker without its memory
+    /// and starts it again.
+    ///
+    /// # Errors
+    /// When a copy is stale afterwards, or the books do not close.
+    pub fn taken_and_lost(&mut self, count: usize, lose: impl Fn(&mut B) -> Result<()>) -> Result<()> {
+        for round in 0..count {
+            self.round(&format!("lost-{round}"), |world, begins| {
+                if begins {
+                    world.wires[1].cut();
+                    return Ok(());
+                }
+                // tidy: sleep because what was written is on its way meanwhile; where it is not, less is lost.
+                std::thread::sleep(Duration::from_millis(300));
+                lose(&mut world.broker)?;
+                world.wires[1].heal();
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     /// Both daemons are killed before anything of theirs got through: they send again from their spools.
     ///
     /// # Errors
@@ -372,19 +394,33 @@ fn refill(eu: &RelayRegion, us: &RelayRegion, key: &str) -> Result<bool> {
     Ok(began.elapsed() < REPEAT)
 }
 
-/// Race 2: the invalidation overtakes the data, and the other region caches the old row; the repetition finds it. `dies`: the receiver, between
-/// applying and repeating; the sender, which kept what was not repeated, says it again.
+/// Who dies between applying and repeating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dies {
+    /// Nobody.
+    None,
+    /// Who applies: the sender, which kept what was not repeated, says it again.
+    Receiver,
+    /// The sender as well: its disk kept it.
+    Both,
+}
+
+/// Race 2: the invalidation overtakes the data, and the other region caches the old row; the repetition finds it, whoever dies.
 ///
 /// # Errors
 /// When the old row stays.
-pub fn late_refill_goes(eu: &RelayRegion, us: &mut RelayRegion, dies: bool) -> Result<()> {
+pub fn late_refill_goes(eu: &mut RelayRegion, us: &mut RelayRegion, dies: Dies) -> Result<()> {
     // A busy machine may be too late with the refill: then there is another one.
     for attempt in 0..20 {
-        let (key, began) = (format!("row-{dies}-{attempt}"), Instant::now());
+        let (key, began) = (format!("row-{dies:?}-{attempt}"), Instant::now());
         let mut in_time = refill(eu, us, &key)?;
         let mut copies = us.servers[0].client()?;
-        if dies {
+        if dies != Dies::None {
             us.daemon.kill()?;
+            if dies == Dies::Both {
+                eu.daemon.kill()?;
+                eu.daemon.run()?;
+            }
             let copy = copies.get(&key)?;
             in_time &= began.elapsed() < REPEAT;
             ensure!(!in_time || copy.as_deref() == Some("old"), "{copy:?} before the repetition");

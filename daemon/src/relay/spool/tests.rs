@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU8;
 
 use redb::StorageBackend;
 
+use super::changes::Batch;
+use super::store::Store;
 use super::*;
 use crate::decide::relay::item::{Item, Items};
 
@@ -38,6 +40,8 @@ const WELL: u8 = 0;
 const FULL: u8 = 1;
 const BROKEN: u8 = 2;
 const TORN: u8 = 3;
+/// EIO at the sync after so many more of them, and from then on; writes go on.
+const UNSYNCED: u8 = 100;
 
 #[derive(Clone, Debug, Default)]
 struct Disk {
@@ -63,7 +67,7 @@ impl Disk {
 
     fn check(&self) -> Result<(), std::io::Error> {
         match self.failing.load(Ordering::Relaxed) {
-            WELL => Ok(()),
+            WELL | UNSYNCED.. => Ok(()),
             FULL => Err(std::io::Error::from_raw_os_error(28)),
             _ => Err(std::io::Error::from_raw_os_error(5)),
         }
@@ -114,6 +118,11 @@ impl StorageBackend for Disk {
     }
     fn sync_data(&self) -> Result<(), std::io::Error> {
         self.check()?;
+        match self.failing.load(Ordering::Relaxed) {
+            UNSYNCED => return Err(std::io::Error::from_raw_os_error(5)),
+            more @ UNSYNCED.. => self.failing.store(more - 1, Ordering::Relaxed),
+            _ => {}
+        }
         let mut platter = lock(&self.platter);
         platter.volatile.clear();
         platter.synced = platter.current.clone();
@@ -275,9 +284,39 @@ fn a_record_counts_when_it_is_whole_and_of_this_turn() {
     // A bit of the second is lost: neither it nor what is behind it counts.
     lock(&disk.platter).current[4096 + 4000] ^= 1;
     assert_eq!(read(1).1, [b"one".to_vec()]);
+    // A disk that has the first in two places: it is there once.
+    lock(&disk.platter).current.copy_within(..4096, 4096);
+    assert_eq!(read(1).1, [b"one".to_vec()]);
     journal.turn(2);
     assert!(journal.append(|out| out.extend_from_slice(b"new")).expect("written"));
     assert_eq!(read(2).1, [b"new".to_vec()]);
+}
+
+/// What the database's transaction could not take over stays in the journal and in memory, however far that transaction got: what was
+/// put is there, and what is removed afterwards does not come back.
+#[test]
+fn a_turn_that_fails_loses_nothing_and_brings_nothing_back() {
+    let mut failed = 0;
+    for how in [FULL, BROKEN, TORN].into_iter().chain(UNSYNCED..UNSYNCED + 3) {
+        let disk = Disk::default();
+        let (mut store, _) = Store::open(disk.opener()).expect("opens");
+        let (lane, ..) = store.lane("p\0r").expect("a lane");
+        let row = |first| Arc::new(Row { first, at_ms: 7, count: 1, items: vec![1, 1, b'k'] });
+        let puts = (1..=3).map(|first| (lane, row(first))).collect();
+        store.commit(&Batch { puts, ..Batch::default() }).expect("journalled");
+        disk.failing.store(how, Ordering::Relaxed);
+        failed += u32::from(store.rows(lane, 0, 1 << 20).is_err());
+        disk.failing.store(WELL, Ordering::Relaxed);
+        store.commit(&Batch { removes: vec![(lane, 2)], ..Batch::default() }).expect("well again");
+        let firsts = |store: &mut Store| -> Vec<u64> {
+            store.rows(lane, 0, 1 << 20).expect("reads").0.iter().map(|row| row.first).collect()
+        };
+        assert_eq!(firsts(&mut store), [1, 3], "how {how}");
+        drop(store);
+        let (mut again, _) = Store::open(disk.cut_power(&mut |_| 0).opener()).expect("opens");
+        assert_eq!(firsts(&mut again), [1, 3], "how {how}, after a power cut");
+    }
+    assert!(failed >= 4, "only {failed} turns failed");
 }
 
 /// The other region dies between applying a row and repeating it: the row is still there to be sent again, also after a crash here,
