@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod package;
 mod paths;
 mod pictures;
@@ -40,6 +41,8 @@ enum Task {
     Demo(demo::Options),
     /// Measure: prints a table (or JSON) and keeps docs/BENCHMARKS.md.
     Bench(bench::Options),
+    /// Any bytes into everything that reads bytes from outside, guided by coverage.
+    Fuzz(fuzz::Options),
     /// Draw the pictures in docs/pictures anew.
     Pictures,
     /// Check what lints can't: module arrows, sizes, module docs, sleeps, left-over markers.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Pictures => pictures::run(),
         Task::Tidy => tidy::run(),
     };

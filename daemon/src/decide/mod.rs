@@ -14,6 +14,8 @@ pub mod measure;
 pub(crate) mod nearest;
 pub mod nic;
 pub mod outlier;
+#[doc(hidden)]
+pub mod outside;
 pub mod overrides;
 pub mod pin;
 pub mod policy;

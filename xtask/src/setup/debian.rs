@@ -125,6 +125,9 @@ pub(crate) const JUDGES: [Need; 10] = [
     Need::program("nghttp2-client", "h2load", "HTTP/2 load"),
 ];
 
+/// What building the fuzzer needs.
+pub(crate) const FUZZ: [Need; 1] = [Need::program("g++", "c++", "compiles libFuzzer")];
+
 /// Virtual machines by software emulation.
 pub(crate) const MACHINE: [Need; 6] = [
     Need::program("qemu-system-x86", "qemu-system-x86_64", "emulates the machine"),

@@ -33,6 +33,8 @@ pub(crate) enum For {
     Judges,
     /// Virtual machines.
     Machine,
+    /// The fuzzer.
+    Fuzz,
 }
 
 /// Runs `cargo xtask setup`.
@@ -99,6 +101,9 @@ fn missing_packages(tasks: &[For]) -> Vec<Need> {
     }
     if tasks.contains(&For::Machine) {
         needs.extend(debian::MACHINE);
+    }
+    if tasks.contains(&For::Fuzz) {
+        needs.extend(debian::FUZZ);
     }
     needs.retain(|need| !need.is_there());
     needs.sort_by_key(|need| need.package);
