@@ -135,6 +135,21 @@ fn more_connections_than_allowed_wait_outside() -> Result<()> {
 }
 
 #[test]
+fn a_tunnel_counts_as_the_connection_that_it_was() -> Result<()> {
+    let (edge, _origin, address) = edge("limits = { max_connections = 1 }", "")?;
+    let mut tunnel = Connection::open(EU, address)?;
+    tunnel.send("GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")?;
+    assert_eq!(tunnel.receive(false)?.status, 101);
+    wait_until("the request is over", BOUND, || edge.proxy.report().connections == 0)?;
+    let mut other = Connection::open(EU, address)?;
+    other.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")?;
+    assert!(other.is_silent(Duration::from_secs(1))?, "let in beside a tunnel");
+    drop(tunnel);
+    assert_eq!(other.receive(false)?.status, 200);
+    Ok(())
+}
+
+#[test]
 fn draining_finishes_what_has_begun() -> Result<()> {
     let (edge, origin, address) = edge("", "")?;
     let mut busy = Connection::open(EU, address)?;

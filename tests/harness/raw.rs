@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 client that sends exactly the bytes it is given, from the source address it is given. Never adds a header by itself.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -92,6 +92,20 @@ impl Connection {
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest)?;
         Ok(rest)
+    }
+
+    /// Whether nothing comes for that long.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn is_silent(&mut self, time: Duration) -> io::Result<bool> {
+        self.writer.set_read_timeout(Some(time))?;
+        let came = self.writer.peek(&mut [0]);
+        self.writer.set_read_timeout(Some(PATIENCE))?;
+        match came {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(true),
+            came => came.map(|_| false),
+        }
     }
 
     /// Exactly `count` bytes.

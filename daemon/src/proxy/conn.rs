@@ -27,7 +27,7 @@ use super::meter::{Late, Metered, Pace};
 use super::relay;
 use super::serve::{self, Line};
 use super::service::{self, Asked};
-use super::shared::{Arrived, Door, Worker};
+use super::shared::{Arrived, Door, Open, Worker};
 use super::stream::Stream;
 use super::tell;
 use super::turn;
@@ -40,6 +40,8 @@ use crate::link::{self, RelayStream};
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Rc<Door>,
+    /// Its place under `max_connections`; whoever takes the stream over keeps it.
+    pub(crate) open: Arc<Open>,
     pub(crate) pace: Arc<Pace>,
     /// Connected from here.
     pub(crate) address: IpAddr,
@@ -80,7 +82,9 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     let pace = Arc::new(Pace::new(&limits));
     let tls = matches!(stream, Stream::Tls(_));
     let forwarded_for = headers::text(address.to_string());
-    let client = Rc::new(Client { worker, listener, pace, address, forwarded_for, tls, trusted, region });
+    let open = Arc::clone(&arrived.open);
+    let client =
+        Rc::new(Client { worker, listener, open, pace, address, forwarded_for, tls, trusted, region });
     if multiplexed { Box::pin(http2(client, stream, &limits)).await } else { http1(client, stream).await }
 }
 

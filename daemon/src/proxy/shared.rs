@@ -162,7 +162,7 @@ pub(crate) struct Present {
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) worker: Rc<Worker>,
-    _open: Open,
+    pub(crate) open: Arc<Open>,
     before: bool,
     entering: Cell<bool>,
 }
@@ -173,7 +173,7 @@ impl Arrived {
         add(&worker.present.all, 1);
         add(&worker.present.entering, 1);
         add(&worker.present.before, usize::from(before));
-        Self { worker: Rc::clone(worker), _open: open, before, entering: Cell::new(true) }
+        Self { worker: Rc::clone(worker), open: Arc::new(open), before, entering: Cell::new(true) }
     }
 
     /// It speaks.

@@ -8,6 +8,7 @@ mod send;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::body::BodyError;
 use super::descriptors::Place;
 use super::intake::Intake;
+use super::shared::Open;
 use super::stock::Stock;
 use super::stream::Stream;
 use crate::decide::wire::Unclear;
@@ -118,7 +120,7 @@ impl Connection {
 
     /// The stream for another protocol, after the answer that switched to it.
     pub(crate) fn into_tunnel(self) -> Tunnel {
-        Tunnel { first: self.read.bytes.freeze(), io: self.io, _place: Some(self.place) }
+        Tunnel { first: self.read.bytes.freeze(), io: self.io, _place: Some(self.place), _open: None }
     }
 }
 
@@ -129,12 +131,13 @@ pub(crate) struct Tunnel {
     first: Bytes,
     io: Stream,
     _place: Option<Place>,
+    _open: Option<Arc<Open>>,
 }
 
 impl Tunnel {
-    /// A client's stream, of which `first` was read already.
-    pub(crate) fn new(first: Bytes, io: Stream) -> Self {
-        Self { first, io, _place: None }
+    /// A client's stream, of which `first` was read already; it counts as a connection of its listener for as long as it lives.
+    pub(crate) fn new(first: Bytes, io: Stream, open: &Arc<Open>) -> Self {
+        Self { first, io, _place: None, _open: Some(Arc::clone(open)) }
     }
 }
 

@@ -357,7 +357,7 @@ impl Line {
     pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
         let io = self.io.take()?;
         let first = std::mem::take(&mut self.read.bytes).freeze();
-        self.inbound.has_ended().then(|| Tunnel::new(first, io))
+        self.inbound.has_ended().then(|| Tunnel::new(first, io, &self.client.open))
     }
 }
 
