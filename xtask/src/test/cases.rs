@@ -25,11 +25,13 @@ pub(crate) fn run(strict: bool) -> Result<Outcome> {
             Vec::new()
         };
     let steadied = unsteady.len() as u64;
+    let faults = first.names.into_iter().filter(|name| !unsteady.contains(name)).collect();
     Ok(Outcome {
         passed: first.passed + steadied,
         failed: first.failed - steadied,
         skips: first.skips,
         unsteady,
+        faults,
     })
 }
 

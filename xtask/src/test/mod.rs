@@ -118,7 +118,7 @@ fn deny() -> Result<Outcome> {
 fn demo() -> Result<Outcome> {
     let play = || crate::demo::play(&crate::demo::Options::default());
     match play() {
-        Ok((passed, 0)) => Ok(Outcome { passed, failed: 0, skips: Vec::new(), unsteady: Vec::new() }),
+        Ok((passed, 0)) => Ok(Outcome { passed, ..Outcome::empty() }),
         first => {
             if let Err(error) = first {
                 eprintln!("{error:#}");
@@ -126,7 +126,7 @@ fn demo() -> Result<Outcome> {
             eprintln!("  second try: the demo");
             let (passed, failed) = play()?;
             let unsteady = if failed == 0 { vec!["the demo".to_owned()] } else { Vec::new() };
-            Ok(Outcome { passed, failed, skips: Vec::new(), unsteady })
+            Ok(Outcome { passed, failed, unsteady, ..Outcome::empty() })
         }
     }
 }

@@ -16,17 +16,30 @@ pub(crate) struct Outcome {
     pub(crate) skips: Vec<String>,
     /// Tests that passed on their second try only.
     pub(crate) unsteady: Vec<String>,
+    /// What failed and why, for the closing lines; may name fewer than `failed`.
+    pub(crate) faults: Vec<String>,
 }
 
 impl Outcome {
+    /// Nothing ran yet.
+    pub(crate) fn empty() -> Self {
+        Self { passed: 0, failed: 0, skips: Vec::new(), unsteady: Vec::new(), faults: Vec::new() }
+    }
+
     /// One check that passed.
     pub(crate) fn passed() -> Self {
-        Self { passed: 1, failed: 0, skips: Vec::new(), unsteady: Vec::new() }
+        Self { passed: 1, ..Self::empty() }
+    }
+
+    /// One more check that failed.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.failed += 1;
+        self.faults.push(why);
     }
 
     /// Nothing ran.
     pub(crate) fn skipped(why: &str) -> Self {
-        Self { passed: 0, failed: 0, skips: vec![why.to_owned()], unsteady: Vec::new() }
+        Self { skips: vec![why.to_owned()], ..Self::empty() }
     }
 }
 
@@ -52,14 +65,25 @@ pub(crate) struct Stages {
     failed: u64,
     skipped: u64,
     unsteady: Vec<String>,
+    faults: Vec<String>,
 }
 
 impl Stages {
     /// `only` names the stages that run (empty: all); `strict` makes each skip a failure.
     pub(crate) fn new(only: &[String], strict: bool) -> Self {
         let started = Instant::now();
-        let (lines, unsteady) = (Vec::new(), Vec::new());
-        Self { only: only.to_vec(), strict, started, lines, passed: 0, failed: 0, skipped: 0, unsteady }
+        let (lines, unsteady, faults) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            only: only.to_vec(),
+            strict,
+            started,
+            lines,
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            unsteady,
+            faults,
+        }
     }
 
     /// Announces, runs and times one stage.
@@ -71,7 +95,9 @@ impl Stages {
         let started = Instant::now();
         let done = work().unwrap_or_else(|error| {
             eprintln!("{error:#}");
-            Outcome { passed: 0, failed: 1, skips: Vec::new(), unsteady: Vec::new() }
+            let mut outcome = Outcome::empty();
+            outcome.fail(format!("{error:#}"));
+            outcome
         });
         self.book(name, &done, started.elapsed());
     }
@@ -81,6 +107,7 @@ impl Stages {
             eprintln!("  skipped: {why}{}", if self.strict { " (a failure here)" } else { "" });
         }
         self.unsteady.extend(done.unsteady.iter().cloned());
+        self.faults.extend(done.faults.iter().map(|fault| format!("{name}: {fault}")));
         let skips = done.skips.len() as u64;
         let failed = done.failed + if self.strict { skips } else { 0 };
         self.passed += done.passed;
@@ -101,6 +128,10 @@ impl Stages {
         self.lines.iter().for_each(|line| eprintln!("{line}"));
         eprintln!("total          {:.0} s\n", self.started.elapsed().as_secs_f64());
         let skipped = if self.skipped > 0 { format!(", {} skipped", self.skipped) } else { String::new() };
+        // Again, and last: of a long run's output often only the end is kept.
+        for fault in &self.faults {
+            println!("failed: {fault}");
+        }
         for name in &self.unsteady {
             println!("unsteady: {name} failed at first and passed on its second try");
         }

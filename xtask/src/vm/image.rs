@@ -91,7 +91,7 @@ fn unpacked(folder: &Path, name: &str) -> Result<PathBuf> {
     }
     let fresh = folder.join(format!("{name}.{}", std::process::id()));
     fs::create_dir_all(&fresh)?;
-    progress::step(
+    progress::insist(
         &format!("fetching {name}"),
         Command::new("apt-get").args(["-q", "download", name]).current_dir(&fresh),
     )?;
