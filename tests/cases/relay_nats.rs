@@ -1,12 +1,12 @@
-//! Transport `nats` on a real nats-server: what brokers, wires and memcached servers do while two regions write, and what is left of it.
+//! Transport `nats` on a real nats-server: what brokers, cables and memcached servers do while two regions write, and what is left of it.
 //! `TIDEGATE_RELAY_ROUNDS=20` makes the storms longer (so many restarts of the broker and kills of the daemons,
 //! 2.5 times as many restarts of memcached, 5 times as many partitions).
 
 use anyhow::{Result, ensure};
+use tidegate_tests::cable::Cable;
 use tidegate_tests::memcached::Places;
 use tidegate_tests::nats::NatsServer;
 use tidegate_tests::storm::{self, Dies, ONCE, SecondPool, World, rounds};
-use tidegate_tests::wire::Wire;
 
 /// Two regions over one broker; `None` where this binary has no such transport.
 fn world(pool: &str, further: &str, credentials: [&str; 2]) -> Result<Option<World<NatsServer>>> {
@@ -16,13 +16,15 @@ fn world(pool: &str, further: &str, credentials: [&str; 2]) -> Result<Option<Wor
 /// The same with lines of the pool for each region.
 fn world_of(pool: [&str; 2], further: &str, credentials: [&str; 2]) -> Result<Option<World<NatsServer>>> {
     let broker = NatsServer::start(further)?;
-    let wires = [Wire::to(broker.address())?, Wire::to(broker.address())?];
-    World::new(&Places::pick()?, ("nats", broker), wires, pool, |side, wire| relay(credentials[side], wire))
+    let cables = [Cable::to(broker.address())?, Cable::to(broker.address())?];
+    World::new(&Places::pick()?, ("nats", broker), cables, pool, |side, cable| {
+        relay(credentials[side], cable)
+    })
 }
 
 /// The lines of `[relay]`.
-fn relay(credentials: &str, wire: &Wire) -> String {
-    let server = format!("nats://{credentials}{}", wire.address());
+fn relay(credentials: &str, cable: &Cable) -> String {
+    let server = format!("nats://{credentials}{}", cable.address);
     format!("transport = \"nats\"\n[relay.nats]\nservers = [\"{server}\"]")
 }
 
@@ -84,7 +86,7 @@ fn a_daemon_that_is_killed_sends_again_from_its_spool() -> Result<()> {
 #[test]
 fn two_hosts_in_each_region_share_the_work() -> Result<()> {
     let Some(world) = world(ONCE, "", ["", ""])? else { return Ok(()) };
-    let seconds = world.second_hosts(&Places::pick()?, ONCE, |_, wire| relay("", wire))?;
+    let seconds = world.second_hosts(&Places::pick()?, ONCE, |_, cable| relay("", cable))?;
     world.crowd(&seconds, rounds(3))
 }
 

@@ -1,13 +1,13 @@
-//! Transport `sqs` on moto's server: what brokers, wires and memcached servers do while two regions write, and what is left of it.
+//! Transport `sqs` on moto's server: what brokers, cables and memcached servers do while two regions write, and what is left of it.
 //! `TIDEGATE_RELAY_ROUNDS=20` makes the storms longer, as in `relay_nats`.
 
 use anyhow::Result;
+use tidegate_tests::cable::Cable;
 use tidegate_tests::daemon::binary;
 use tidegate_tests::memcached::Places;
 use tidegate_tests::scratch::Folder;
 use tidegate_tests::sqs::SqsServer;
 use tidegate_tests::storm::{self, Dies, ONCE, SecondPool, World, rounds};
-use tidegate_tests::wire::Wire;
 
 const QUEUES: [&str; 2] = ["tidegate-eu", "tidegate-us"];
 
@@ -37,16 +37,16 @@ fn world(pool: &str) -> Result<Option<World<Broker>>> {
 /// The same with lines of the pool for each region.
 fn world_of(pool: [&str; 2]) -> Result<Option<World<Broker>>> {
     let (server, folder) = (SqsServer::start(&QUEUES)?, Folder::new("aws")?);
-    let wires = [Wire::to(server.address())?, Wire::to(server.address())?];
+    let cables = [Cable::to(server.address())?, Cable::to(server.address())?];
     let places = Places::pick_for(with_credentials(&folder)?)?;
-    World::new(&places, ("sqs", Broker { server, folder }), wires, pool, relay)
+    World::new(&places, ("sqs", Broker { server, folder }), cables, pool, relay)
 }
 
 /// The lines of `[relay]`. The own region's queue follows from the other's name.
-fn relay(side: usize, wire: &Wire) -> String {
+fn relay(side: usize, cable: &Cable) -> String {
     format!(
         "transport = \"sqs\"\n[relay.sqs]\nendpoint = \"http://{}\"\nqueues = {{ {:?} = {:?} }}",
-        wire.address(),
+        cable.address,
         ["us", "eu"][side],
         QUEUES[1 - side]
     )

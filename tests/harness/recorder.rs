@@ -4,11 +4,11 @@
 //! `/big/1000000` (that many bytes), `/echo` (the request's body), `/upgrade` (101, then an echo of bytes); anything else is `200` with the origin's name.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::serving::Serving;
 
 /// One request as the origin saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,19 +37,8 @@ impl Seen {
 /// A running origin; when dropped it stops and its connections end.
 #[derive(Debug)]
 pub struct Origin {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    name: String,
-    seen: Mutex<Vec<Seen>>,
-    streams: Mutex<Vec<TcpStream>>,
-    open: AtomicUsize,
-    accepted: AtomicUsize,
-    stop: AtomicBool,
+    serving: Serving,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Origin {
@@ -58,100 +47,53 @@ impl Origin {
     /// # Errors
     /// When the address can't be listened on.
     pub fn start(name: &str, address: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            name: name.to_owned(),
-            seen: Mutex::default(),
-            streams: Mutex::default(),
-            open: AtomicUsize::new(0),
-            accepted: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-        });
-        let serving = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name(format!("origin {name}"))
-            .spawn(move || serve(&listener, &serving))?;
-        Ok(Self { address, shared, thread: Some(thread) })
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let (own, kept) = (name.to_owned(), Arc::clone(&seen));
+        let serving =
+            Serving::start(&format!("origin {name}"), address, move |stream| converse(stream, &own, &kept))?;
+        Ok(Self { serving, seen })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address()
     }
 
     /// Every request so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Every request so far, and forgets them.
     #[must_use]
     pub fn take(&self) -> Vec<Seen> {
-        std::mem::take(&mut *self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> usize {
-        self.shared.accepted.load(Ordering::SeqCst)
+        self.serving.accepted()
     }
 
     /// Connections open now.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.shared.open.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread.
-        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        for stream in self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            drop(stream.shutdown(Shutdown::Both));
-        }
-    }
-}
-
-fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        if shared.stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        if let Ok(handle) = stream.try_clone() {
-            shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        }
-        let shared = Arc::clone(shared);
-        shared.accepted.fetch_add(1, Ordering::SeqCst);
-        shared.open.fetch_add(1, Ordering::SeqCst);
-        let connection = std::thread::Builder::new().stack_size(128 * 1024);
-        drop(connection.spawn(move || {
-            drop(converse(&stream, &shared));
-            drop(stream.shutdown(Shutdown::Both));
-            shared.open.fetch_sub(1, Ordering::SeqCst);
-        }));
+        self.serving.open()
     }
 }
 
 /// Answers requests until the other side ends, or a path asks for the end.
-fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+fn converse(stream: &TcpStream, name: &str, kept: &Mutex<Vec<Seen>>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream.try_clone()?;
     while let Some(head) = read_head(&mut reader)? {
         let mut seen = Seen { head, body: Vec::new() };
         seen.body = read_body(&mut reader, &seen)?;
-        shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
-        if !answer(&mut reader, &mut writer, &seen, &shared.name)? {
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
+        if !answer(&mut reader, &mut writer, &seen, name)? {
             return Ok(());
         }
     }

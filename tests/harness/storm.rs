@@ -1,4 +1,4 @@
-//! Two regions over one broker, each by a wire of its own, and what is done to them while they write: the same for every broker.
+//! Two regions over one broker, each by a cable of its own, and what is done to them while they write: the same for every broker.
 //! Never holds what one broker alone knows.
 
 use std::net::SocketAddr;
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::cable::Cable;
 use crate::memcached::{Client, Memcached, Places, RelayRegion};
 use crate::ports::free_address;
 use crate::process::{wait_for, wait_until};
-use crate::wire::Wire;
 
 const BOUND: Duration = Duration::from_secs(120);
 /// Keys written in a round, by each region.
@@ -25,7 +25,7 @@ pub fn rounds(default: usize) -> usize {
     std::env::var("TIDEGATE_RELAY_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(default)
 }
 
-/// Two regions, each with a wire of its own to one broker.
+/// Two regions, each with a cable of its own to one broker.
 #[derive(Debug)]
 pub struct World<B> {
     /// The first region.
@@ -33,7 +33,7 @@ pub struct World<B> {
     /// The second one.
     pub us: RelayRegion,
     /// Their ways to the broker.
-    pub wires: [Wire; 2],
+    pub cables: [Cable; 2],
     /// What lies between them.
     pub broker: B,
 }
@@ -46,19 +46,19 @@ impl<B> World<B> {
     pub fn new(
         places: &Places,
         (transport, broker): (&str, B),
-        wires: [Wire; 2],
+        cables: [Cable; 2],
         pool: [&str; 2],
-        relay: impl Fn(usize, &Wire) -> String,
+        relay: impl Fn(usize, &Cable) -> String,
     ) -> Result<Option<Self>> {
-        let eu = match places.region(0, 1, &relay(0, &wires[0]), pool[0]) {
+        let eu = match places.region(0, 1, &relay(0, &cables[0]), pool[0]) {
             Err(error) if format!("{error:#}").contains("is not in this build") => {
                 eprintln!("skipped: this tidegate was built without its cargo feature {transport}");
                 return Ok(None);
             }
             other => other?,
         };
-        let us = places.region(1, 1, &relay(1, &wires[1]), pool[1])?;
-        let world = Self { eu, us, wires, broker };
+        let us = places.region(1, 1, &relay(1, &cables[1]), pool[1])?;
+        let world = Self { eu, us, cables, broker };
         world.meet()?;
         Ok(Some(world))
     }
@@ -156,10 +156,10 @@ impl<B> World<B> {
     pub fn partitions(&mut self, count: usize) -> Result<()> {
         for round in 0..count {
             self.round(&format!("partition-{round}"), |world, begins| {
-                for (side, wire) in world.wires.iter().enumerate() {
+                for (side, cable) in world.cables.iter().enumerate() {
                     match begins && (round % 3 == side || round % 3 == 2) {
-                        true => wire.cut(),
-                        false => wire.heal(),
+                        true => cable.cut(),
+                        false => cable.mend(),
                     }
                 }
                 Ok(())
@@ -184,7 +184,7 @@ impl<B> World<B> {
         Ok(())
     }
 
-    /// A second host in each region, over the same servers, by the first one's wire; each has its own front and relays what that captured.
+    /// A second host in each region, over the same servers, by the first one's cable; each has its own front and relays what that captured.
     ///
     /// # Errors
     /// When one does not start or does not find the broker.
@@ -192,11 +192,11 @@ impl<B> World<B> {
         &self,
         places: &Places,
         pool: &str,
-        relay: impl Fn(usize, &Wire) -> String,
+        relay: impl Fn(usize, &Cable) -> String,
     ) -> Result<[RelayRegion; 2]> {
         let host = |side: usize| -> Result<RelayRegion> {
             let servers: Vec<_> = [&self.eu, &self.us][side].servers.iter().map(Memcached::address).collect();
-            places.host(side, &servers, &relay(side, &self.wires[side]), pool)
+            places.host(side, &servers, &relay(side, &self.cables[side]), pool)
         };
         let hosts = [host(0)?, host(1)?];
         for host in &hosts {
@@ -205,7 +205,7 @@ impl<B> World<B> {
         Ok(hosts)
     }
 
-    /// All hosts of both regions write keys of their own and keys that the region's other host writes, too, while the wires are cut now and
+    /// All hosts of both regions write keys of their own and keys that the region's other host writes, too, while the cables are cut now and
     /// then; whichever host receives what the others sent, no old copy is left, and each host's books close.
     ///
     /// # Errors
@@ -225,15 +225,15 @@ impl<B> World<B> {
                     names(round, side, host).try_for_each(|key| copies.set(&key, "old").map(drop))?;
                 }
             }
-            let cut = self.wires.get(round % 3);
-            cut.into_iter().for_each(Wire::cut);
+            let cut = self.cables.get(round % 3);
+            cut.into_iter().for_each(Cable::cut);
             for (side, both) in hosts.iter().enumerate() {
                 for (host, region) in both.iter().enumerate() {
                     let mut writer = region.client()?;
                     names(round, side, host).try_for_each(|key| writer.set(&key, "new").map(drop))?;
                 }
             }
-            self.wires.iter().for_each(Wire::heal);
+            self.cables.iter().for_each(Cable::mend);
             for (side, both) in hosts.iter().enumerate() {
                 let mut copies = hosts[1 - side][0].servers[0].client()?;
                 for (host, region) in both.iter().enumerate() {
@@ -260,13 +260,13 @@ impl<B> World<B> {
         for round in 0..count {
             self.round(&format!("lost-{round}"), |world, begins| {
                 if begins {
-                    world.wires[1].cut();
+                    world.cables[1].cut();
                     return Ok(());
                 }
                 // tidy: sleep because what was written is on its way meanwhile; where it is not, less is lost.
                 std::thread::sleep(Duration::from_millis(300));
                 lose(&mut world.broker)?;
-                world.wires[1].heal();
+                world.cables[1].mend();
                 Ok(())
             })?;
         }
@@ -281,12 +281,12 @@ impl<B> World<B> {
         for round in 0..count {
             self.round(&format!("killed-{round}"), |world, begins| {
                 if begins {
-                    world.wires.iter().for_each(Wire::cut);
+                    world.cables.iter().for_each(Cable::cut);
                     return Ok(());
                 }
                 world.eu.daemon.kill()?;
                 world.us.daemon.kill()?;
-                world.wires.iter().for_each(Wire::heal);
+                world.cables.iter().for_each(Cable::mend);
                 world.eu.daemon.run()?;
                 world.us.daemon.run()?;
                 world.meet()

@@ -2,11 +2,10 @@
 //! Never tolerates what another reader could read otherwise: that is a violation, and kept.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+
+use crate::serving::Serving;
 
 /// A request as any reader must see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,23 +32,14 @@ pub type Reply = (Vec<u8>, bool);
 /// A running origin; when dropped it stops and its connections end.
 #[derive(Debug)]
 pub struct Strict {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    serving: Serving,
+    seen: Arc<Seen>,
 }
 
-struct Shared {
-    answer: Box<dyn Fn(&Request) -> Reply + Send + Sync>,
-    seen: Mutex<Vec<Request>>,
+#[derive(Debug, Default)]
+struct Seen {
+    requests: Mutex<Vec<Request>>,
     violations: Mutex<Vec<String>>,
-    streams: Mutex<Vec<TcpStream>>,
-    stop: AtomicBool,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("seen", &self.seen).finish_non_exhaustive()
-    }
 }
 
 impl Strict {
@@ -69,84 +59,41 @@ impl Strict {
     /// # Errors
     /// When nothing can be listened on.
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            answer: Box::new(answer),
-            seen: Mutex::default(),
-            violations: Mutex::default(),
-            streams: Mutex::default(),
-            stop: AtomicBool::new(false),
-        });
-        let serving = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("strict origin".to_owned())
-            .spawn(move || serve(&listener, &serving))?;
-        Ok(Self { address, shared, thread: Some(thread) })
+        let seen = Arc::<Seen>::default();
+        let kept = Arc::clone(&seen);
+        let serving =
+            Serving::start("strict origin", "127.0.0.1:0", move |stream| converse(stream, &answer, &kept))?;
+        Ok(Self { serving, seen })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address()
     }
 
     /// Every request since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.seen.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What could have been read in two ways since the last call.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
-        std::mem::take(&mut *self.shared.violations.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.seen.violations.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Drop for Strict {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread.
-        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        for stream in self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            drop(stream.shutdown(Shutdown::Both));
-        }
-    }
-}
-
-fn serve(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        if shared.stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        if let Ok(handle) = stream.try_clone() {
-            shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-        }
-        let shared = Arc::clone(shared);
-        let connection = std::thread::Builder::new().stack_size(128 * 1024);
-        drop(connection.spawn(move || {
-            drop(converse(&stream, &shared));
-            drop(stream.shutdown(Shutdown::Both));
-        }));
-    }
-}
-
-fn converse(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+fn converse(mut stream: &TcpStream, answer: &impl Fn(&Request) -> Reply, kept: &Seen) -> io::Result<()> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 8192]);
     loop {
         match read(&bytes) {
             Ok(Some((request, length))) => {
                 bytes.drain(..length);
-                let (answer, close) = (shared.answer)(&request);
-                shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                stream.write_all(&answer)?;
+                let (bytes, close) = answer(&request);
+                kept.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                stream.write_all(&bytes)?;
                 if close {
                     return Ok(());
                 }
@@ -155,7 +102,7 @@ fn converse(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             Ok(None) => {}
             Err(violation) => {
                 let text = format!("{violation}: {:?}", String::from_utf8_lossy(&bytes));
-                shared.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                kept.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
                 return Ok(());
             }
         }
