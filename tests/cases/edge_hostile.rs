@@ -1,8 +1,9 @@
 //! Hostile load: connections that keep the edge waiting, floods of HTTP/2 frames, no descriptors left. Figures are printed; what is asserted
 //! is that all are let go, that memory stays bounded, and that other clients are served.
 //!
-//! `TIDEGATE_HOSTILE=full` sends 100,000 frames of each kind and 5,000 slow connections, these to haproxy as well; by default it is a fifth of
-//! both. `TIDEGATE_BIN` names another build of the daemon.
+//! `TIDEGATE_HOSTILE=full`, on a machine with nothing else to do, sends 100,000 frames of each kind and 5,000 slow connections; by default it
+//! is a fifth of both. The connections come thrice then: to `nobody`, a sink for which they are no work, so that it is seen what others suffer
+//! because all share the machine; to tidegate; and to haproxy. `TIDEGATE_BIN` names another build of the daemon.
 
 mod hostile;
 mod load;
@@ -16,6 +17,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use hostile::baseline::Haproxy;
 use hostile::flood::{self, Flood};
 use hostile::origin::Crowded;
+use hostile::sink::Sink;
 use hostile::slow::{self, Crowd, Slow};
 use load::{Kind, Load, Tally};
 use tidegate_tests::daemon::Daemon;
@@ -60,14 +62,15 @@ struct Edge {
     daemon: Daemon,
     /// For other clients.
     address: SocketAddr,
-    /// For hostile ones: served by the same workers, from an origin of its own, since the edge is measured and not the origin.
+    /// For hostile ones: served by the same workers, from an origin of its own that gets as little of the machine as they do, since the edge is
+    /// measured and not the origin.
     hostile: SocketAddr,
     origins: [Crowded; 2],
 }
 
 impl Edge {
     fn prepare(head: Duration, pause: Duration, idle: Duration) -> Result<Self> {
-        let origins = [Crowded::start()?, Crowded::start()?];
+        let origins = [Crowded::start(|| {})?, Crowded::start(|| slow::step_back(is_full()))?];
         let (address, hostile) = (free_address()?, free_address()?);
         let limits = format!(
             "limits = {{ header_timeout = \"{}s\", idle_timeout = \"{}s\", body_idle_timeout = \"{}s\" }}",
@@ -120,14 +123,14 @@ impl Target {
 
     /// Keeps it waiting with `each` connections of each kind, until all are let go or for `bound`.
     fn besiege(&self, each: usize, bound: Duration) -> Result<Crowd> {
-        let mut calm = self.calm()?;
+        let calm = self.calm()?;
         let before = self.memory_kib()?;
         let kinds = WAITS.map(|(kind, _)| (kind, each));
         let within = Duration::from_millis(u64::try_from(each)? * 5);
         let load = Load::start(self.address, &KINDS);
         let siege = std::thread::scope(|scope| {
             let attack = || {
-                slow::step_back();
+                slow::step_back(is_full());
                 let mut crowd = Crowd::connect(self.hostile, &kinds, within)?;
                 let most = self.memory_kib()?;
                 crowd.endure(bound)?;
@@ -136,7 +139,7 @@ impl Target {
             scope.spawn(attack).join()
         });
         let (crowd, most) = siege.map_err(|_| anyhow!("the crowd panicked"))??;
-        let mut busy = load.end()?;
+        let busy = load.end()?;
         println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, WAITS.len() * each);
         for (kind, timeout) in WAITS {
             let borne = crowd.borne(kind);
@@ -151,13 +154,25 @@ impl Target {
             );
         }
         println!("{}: seen up to {:.1?} late", self.name, crowd.blind());
-        compare(&format!("{}: slow connections", self.name), &mut calm, &mut busy, 2.0)?;
+        for (phase, span) in crowd.phases() {
+            let began_then = |took: &&(Instant, u32)| span.contains(&took.0);
+            let then =
+                Tally { took: busy.took.iter().filter(began_then).copied().collect(), ..Tally::default() };
+            println!(
+                "{}: {phase}, {:.1?}: other clients' p50 {:.1} ms, p99 {:.1} ms",
+                self.name,
+                span.end - span.start,
+                then.percentile_ms(500),
+                then.percentile_ms(990)
+            );
+        }
+        compare(&format!("{}: slow connections", self.name), &calm, &busy, 2.0)?;
         Ok(crowd)
     }
 }
 
 /// Prints how other clients fared.
-fn compare(what: &str, calm: &mut Tally, busy: &mut Tally, bar: f64) -> Result<()> {
+fn compare(what: &str, calm: &Tally, busy: &Tally, bar: f64) -> Result<()> {
     let (before, during) = (calm.percentile_ms(990), busy.percentile_ms(990));
     let ratio = during / before.max(0.001);
     println!("{what}: other clients' p99 {during:.1} ms, {before:.1} ms in calm: {ratio:.1} x (bar {bar} x)");
@@ -170,6 +185,10 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     let mut edge = Edge::prepare(HEAD, PAUSE, IDLE)?;
     edge.daemon.run()?;
     let each = usize::try_from(many(5_000))? / WAITS.len();
+    if is_full() {
+        let sink = Sink::start(WAITS.iter().flat_map(|(_, timeout)| vec![*timeout; each]).collect())?;
+        Target { name: "nobody", hostile: sink.address, ..edge.target()? }.besiege(each, BOUND)?;
+    }
     let crowd = edge.target()?.besiege(each, BOUND)?;
     for (kind, timeout) in WAITS {
         let borne = crowd.borne(kind);
@@ -195,7 +214,7 @@ fn floods_of_frames_stay_bounded() -> Result<()> {
     let mut edge = Edge::prepare(HEAD, PAUSE, IDLE)?;
     edge.daemon.run()?;
     let target = edge.target()?;
-    let mut calm = target.calm()?;
+    let calm = target.calm()?;
     let frames = many(100_000);
     for kind in Flood::ALL {
         let before = target.memory_kib()?;
@@ -204,14 +223,14 @@ fn floods_of_frames_stay_bounded() -> Result<()> {
         let sent = flood::send(edge.hostile, kind, frames)?;
         let took = began.elapsed();
         let grown = target.memory_kib()?.saturating_sub(before);
-        let mut busy = load.end()?;
+        let busy = load.end()?;
         println!(
             "{kind:?}: {} frames over {} connections in {took:.1?}, memory +{grown} KiB",
             sent.frames, sent.connections
         );
         ensure!(grown < MOST_GROWTH, "{kind:?}: memory grew by {grown} KiB");
         ensure!(sent.connections > 1, "{kind:?}: nobody stopped it");
-        compare(&format!("{kind:?}"), &mut calm, &mut busy, 3.0)?;
+        compare(&format!("{kind:?}"), &calm, &busy, 3.0)?;
     }
     Ok(())
 }

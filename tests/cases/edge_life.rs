@@ -96,7 +96,7 @@ fn a_daemon_that_replaces_another_fails_no_request() -> Result<()> {
         slowest = slowest.max(began.elapsed());
         drop(edge.origin.take());
     }
-    let mut tally = load.end()?;
+    let tally = load.end()?;
     println!("slowest take-over {slowest:?}, slowest request {:.1} ms", tally.percentile_ms(1000));
     tally.judge(&format!("{times} daemons replaced"), 100)
 }

@@ -3,4 +3,5 @@
 pub(crate) mod baseline;
 pub(crate) mod flood;
 pub(crate) mod origin;
+pub(crate) mod sink;
 pub(crate) mod slow;

@@ -2,22 +2,31 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// Longest time between two looks.
-const TURN: Duration = Duration::from_millis(20);
+/// Longest time between two looks, and so the crowd's beat while it comes.
+const TURN: Duration = Duration::from_millis(5);
 /// Between two bytes of each slow head, or that a sipping reader takes.
 const DRIP: Duration = Duration::from_millis(500);
 /// How much less of the machine the crowd gets than those who are measured.
 const NICE: i32 = 15;
 
 /// From now on this thread, and those that it starts, come after all others: on few cores the server is to be measured, not its attacker.
-pub(crate) fn step_back() {
-    _ = rustix::process::setpriority_process(None, NICE);
+/// Alone on its machine it takes only what nobody else wants (`SCHED_IDLE`); elsewhere it would come too seldom to attack anybody.
+pub(crate) fn step_back(alone: bool) {
+    let thread = rustix::thread::gettid().to_string();
+    let is_idle = || Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    if !alone || !is_idle().is_ok_and(|status| status.success()) {
+        _ = rustix::process::setpriority_process(None, NICE);
+    }
 }
 
 /// How a connection keeps the server waiting.
@@ -46,6 +55,12 @@ struct Held {
 /// Many of them.
 pub(crate) struct Crowd {
     held: Vec<Held>,
+    /// Tells once of each connection that the server closed; looking costs nothing for the others.
+    ends: OwnedFd,
+    /// How many the server has not closed.
+    open: usize,
+    /// From the first one's beginning until all had come.
+    arriving: Range<Instant>,
     /// The last byte of the slow heads.
     dripped: Instant,
     /// The longest time between two looks: so late the crowd may have noticed that it was let go.
@@ -58,22 +73,43 @@ impl Crowd {
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     pub(crate) fn connect(to: SocketAddr, kinds: &[(Slow, usize)], within: Duration) -> Result<Self> {
         let began = Instant::now();
-        let mut crowd = Self { held: Vec::new(), dripped: began, blind: Duration::ZERO, looked: began };
+        let mut crowd = Self {
+            held: Vec::new(),
+            ends: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            open: 0,
+            arriving: began..began,
+            dripped: began,
+            blind: Duration::ZERO,
+            looked: began,
+        };
         let all: usize = kinds.iter().map(|(_, count)| count).sum();
         for (kind, count) in kinds {
             for _ in 0..*count {
                 let due = within.mul_f64(crowd.held.len() as f64 / all as f64);
-                let early = due.saturating_sub(began.elapsed());
-                if early > TURN {
-                    crowd.drip();
-                    // tidy: sleep because the crowd comes at an even pace.
-                    std::thread::sleep(early);
+                while due > began.elapsed() {
+                    crowd.turn()?;
                 }
-                crowd.held.push(begin(to, *kind)?);
+                crowd.add(begin(to, *kind)?)?;
             }
         }
-        crowd.looked = Instant::now();
+        crowd.arriving.end = Instant::now();
         Ok(crowd)
+    }
+
+    fn add(&mut self, held: Held) -> Result<()> {
+        let number = epoll::EventData::new_u64(self.held.len() as u64);
+        epoll::add(&self.ends, &held.stream, number, epoll::EventFlags::RDHUP | epoll::EventFlags::ET)?;
+        self.held.push(held);
+        self.open += 1;
+        Ok(())
+    }
+
+    fn is_closed(&mut self, at: usize) {
+        let held = &mut self.held[at];
+        if held.closed.is_none() {
+            held.closed = Some(held.began.elapsed());
+            self.open -= 1;
+        }
     }
 
     /// Another byte on each slow head, and from each sipped response, if it is time.
@@ -82,14 +118,15 @@ impl Crowd {
             return;
         }
         self.dripped = Instant::now();
-        for held in self.held.iter_mut().filter(|held| held.closed.is_none()) {
+        for at in 0..self.held.len() {
+            let held = &mut self.held[at];
             let moved = match held.kind {
-                Slow::Head => held.stream.write(b"x"),
-                Slow::Sipping => held.stream.read(&mut [0]),
+                Slow::Head if held.closed.is_none() => held.stream.write(b"x"),
+                Slow::Sipping if held.closed.is_none() => held.stream.read(&mut [0]),
                 _ => continue,
             };
             if moved.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
-                held.closed = Some(held.began.elapsed());
+                self.is_closed(at);
             }
         }
     }
@@ -103,35 +140,37 @@ impl Crowd {
         Ok(())
     }
 
-    /// One look at all of them.
+    /// Waits a little, and notes who was let go.
     pub(crate) fn turn(&mut self) -> Result<()> {
         self.drip();
-        let open: Vec<usize> = (0..self.held.len()).filter(|at| self.held[*at].closed.is_none()).collect();
-        let flags = PollFlags::RDHUP;
-        let mut polled: Vec<PollFd<'_>> =
-            open.iter().map(|at| PollFd::new(&self.held[*at].stream, flags)).collect();
         let nap = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TURN.as_nanos())? };
-        poll(&mut polled, Some(&nap))?;
-        let ended: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-        drop(polled);
-        for (at, _) in open.iter().zip(ended).filter(|(_, ended)| *ended) {
-            self.held[*at].closed = Some(self.held[*at].began.elapsed());
+        let mut events = Vec::with_capacity(256);
+        epoll::wait(&self.ends, spare_capacity(&mut events), Some(&nap))?;
+        for event in events {
+            self.is_closed(usize::try_from(event.data.u64())?);
         }
         self.blind = self.blind.max(self.looked.elapsed());
         self.looked = Instant::now();
-        // tidy: sleep because poll returns at once while any connection has ended.
-        std::thread::sleep(TURN);
         Ok(())
     }
 
     /// How many the server has not closed.
     pub(crate) fn open(&self) -> usize {
-        self.held.iter().filter(|held| held.closed.is_none()).count()
+        self.open
     }
 
     /// So late a close may have been noticed.
     pub(crate) fn blind(&self) -> Duration {
         self.blind
+    }
+
+    /// While the crowd came, while all of it was there, and from the first that was let go to the last.
+    pub(crate) fn phases(&self) -> [(&'static str, Range<Instant>); 3] {
+        let came = self.arriving.end;
+        let ends = self.held.iter().filter_map(|held| Some(held.began + held.closed?));
+        let first = ends.clone().min().unwrap_or(self.looked).max(came);
+        let last = ends.max().unwrap_or(self.looked).max(first);
+        [("arriving", self.arriving.clone()), ("holding", came..first), ("closing", first..last)]
     }
 
     /// How long the server bore those of a kind.

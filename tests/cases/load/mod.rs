@@ -41,8 +41,8 @@ pub(crate) struct Tally {
     pub(crate) shed: u64,
     /// Connections that were opened.
     pub(crate) connections: u64,
-    /// Microseconds of each request.
-    pub(crate) micros: Vec<u32>,
+    /// When each request began, and its microseconds.
+    pub(crate) took: Vec<(Instant, u32)>,
     /// Those that were not answered, or wrongly.
     pub(crate) failures: Vec<String>,
 }
@@ -52,15 +52,16 @@ impl Tally {
         self.answered += other.answered;
         self.shed += other.shed;
         self.connections += other.connections;
-        self.micros.extend(other.micros);
+        self.took.extend(other.took);
         self.failures.extend(other.failures);
     }
 
     /// The time that so many of a thousand requests were faster than, in milliseconds.
-    pub(crate) fn percentile_ms(&mut self, permille: usize) -> f64 {
-        self.micros.sort_unstable();
-        let at = (self.micros.len() * permille / 1000).min(self.micros.len().saturating_sub(1));
-        self.micros.get(at).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
+    pub(crate) fn percentile_ms(&self, permille: usize) -> f64 {
+        let mut micros: Vec<u32> = self.took.iter().map(|(_, micros)| *micros).collect();
+        micros.sort_unstable();
+        let at = (micros.len() * permille / 1000).min(micros.len().saturating_sub(1));
+        micros.get(at).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
     }
 
     /// Fails where a request failed, or too few were asked to mean anything.
@@ -121,7 +122,7 @@ fn note(tally: &mut Tally, began: Instant, kind: Kind, answer: Result<u16>) {
         Ok(status @ (200 | 503)) => {
             tally.answered += 1;
             tally.shed += u64::from(status == 503);
-            tally.micros.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
+            tally.took.push((began, u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX)));
         }
         Ok(status) => tally.failures.push(format!("{kind:?}: status {status}")),
         Err(error) => tally.failures.push(format!("{kind:?}: {error:#} after {:?}", began.elapsed())),
