@@ -116,7 +116,7 @@ impl<'a> Cursor<'a> {
         match &node.value {
             Value::Table(table) => Some(self.below(name, join(&self.path, name), node.at, table, keys)),
             _ => {
-                self.wrong(name, node.at, Wrong::only(format!("{} is not a table", describe(node))));
+                self.wrong(name, node.at, no_table(node, keys));
                 None
             }
         }
@@ -158,7 +158,7 @@ impl<'a> Cursor<'a> {
     ) -> Option<Cursor<'a>> {
         let Value::Table(table) = &item.value else {
             let key = format!("{name}[{}]", index + 1);
-            self.wrong(&key, item.at, Wrong::only(format!("{} is not a table", describe(item))));
+            self.wrong(&key, item.at, no_table(item, keys));
             return None;
         };
         let label = match table.get("name").map(|node| &node.value) {
@@ -227,6 +227,12 @@ impl<'a> Cursor<'a> {
             }
         }
     }
+}
+
+/// The fault of a value that should be a table with these keys.
+fn no_table(node: &Node, keys: &[Key]) -> Wrong {
+    let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+    Wrong::new(format!("{} is not a table", describe(node)), format!("a table of {}", names.join(", ")))
 }
 
 fn quote_key(key: &str) -> String {

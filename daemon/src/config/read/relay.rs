@@ -172,7 +172,10 @@ fn read_sqs(cursor: &Cursor<'_>, context: &Context<'_>) -> Option<Queues> {
         return None;
     };
     let node::Value::Table(table) = &node.value else {
-        cursor.error("queues", Wrong::only(format!("{} is not a table", node::describe(node))));
+        cursor.error(
+            "queues",
+            Wrong::new(format!("{} is not a table", node::describe(node)), "{ REGION = QUEUE, … }"),
+        );
         return None;
     };
     let mut queues = Vec::new();
