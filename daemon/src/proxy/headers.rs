@@ -89,10 +89,20 @@ impl Present {
     }
 }
 
+/// Whether a media range's parameter is a weight of zero: "not acceptable" (RFC 9110, 12.4.2).
+fn is_refused(parameter: &str) -> bool {
+    let weight = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    weight.is_some_and(|(_, value)| value.trim().parse() == Ok(0.0))
+}
+
 fn names_json(accept: &HeaderValue) -> bool {
     accept.to_str().unwrap_or_default().split(',').any(|range| {
-        let kind = range.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json") || kind == "application/*"
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let named = kind.eq_ignore_ascii_case("application/json")
+            || kind == "application/*"
+            || kind.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"));
+        named && !parts.any(is_refused)
     })
 }
 

@@ -236,6 +236,8 @@ mod tests {
         let kind = |accept| refused(ACCEPT, accept).headers()[CONTENT_TYPE].clone();
         assert_eq!(kind("application/json"), "application/problem+json");
         assert_eq!(kind("text/html, application/problem+json;q=0.5"), "application/problem+json");
+        assert_eq!(kind("Application/JSON; Q=0.1"), "application/problem+json");
+        assert_eq!(kind("application/json;q=0.000, text/*"), "text/plain; charset=utf-8");
         assert_eq!(kind("*/*"), "text/plain; charset=utf-8");
         let grpc = refused(CONTENT_TYPE, "application/grpc+proto");
         assert_eq!((grpc.status(), grpc.headers()["grpc-status"].as_bytes()), (StatusCode::OK, &b"14"[..]));
