@@ -9,7 +9,7 @@ use tidegate_tests::certs::Authority;
 use tidegate_tests::edges::Edge;
 use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
-use tidegate_tests::raw::Connection;
+use tidegate_tests::raw::{self, Connection};
 use tidegate_tests::recorder::Origin;
 use tidegate_tests::scratch::Folder;
 
@@ -185,6 +185,10 @@ fn a_pin_keeps_a_session_at_home_when_the_address_changes() -> Result<()> {
     let said = curl(US, to, &pair.authority, &url, &[])?;
     let cookie = said.lines().find_map(|line| line.strip_prefix("set-cookie: ")).context("a pin")?;
     assert!(cookie.contains("; Secure; HttpOnly; SameSite=Lax"), "{cookie}");
+    // A browser keeps no `Secure` cookie from cleartext: TLS between the edges does not make the client's connection one.
+    let clear = raw::get(US, pair.eu.address("clear")?, "/", &[])?;
+    let cookie_of_clear = clear.header("set-cookie").context("a pin")?;
+    assert!(clear.text().contains("origin us") && !cookie_of_clear.contains("Secure"), "{cookie_of_clear}");
     let pin = cookie.split(';').next().unwrap_or_default().to_owned();
     let moved = curl(EU, to, &pair.authority, &url, &["-H", &format!("Cookie: a=b; {pin}")])?;
     assert!(moved.contains("origin us") && !moved.contains("set-cookie"), "{moved}");

@@ -73,6 +73,7 @@ pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arr
         None if peer => client::behind_peer(from.address, &head.headers, trusted),
         None => client::address(from.address, &head.headers, trusted),
     };
+    let forwarded = believed.then(|| headers::forwarded_https(&head.headers, present)).flatten();
     Ok(Arrival {
         client,
         believed,
@@ -81,7 +82,8 @@ pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arr
         redirected: head.uri.query().is_some_and(target::is_marked),
         pin: if present.cookie { pins::read(from, &head.headers) } else { Pin::Absent },
         foreign: peer,
-        secure: from.tls || believed && headers::forwarded_https(&head.headers, present),
+        // Between edges TLS says nothing about the client.
+        secure: forwarded.unwrap_or(from.tls),
     })
 }
 

@@ -351,10 +351,10 @@ fn joined(headers: &HeaderMap, name: Option<&HeaderName>, last: &HeaderValue) ->
     text(all)
 }
 
-/// Whether a believed `X-Forwarded-Proto` says that the client speaks TLS.
-pub(crate) fn forwarded_https(headers: &HeaderMap, present: &Present) -> bool {
+/// Whether a believed `X-Forwarded-Proto` says that the client speaks TLS; `None` where it says nothing.
+pub(crate) fn forwarded_https(headers: &HeaderMap, present: &Present) -> Option<bool> {
     let proto = present.forwarded.then(|| headers.get(FORWARDED_PROTO)).flatten();
-    proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+    proto.map(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 /// Takes out what only peers may say.
