@@ -102,8 +102,13 @@ impl Core {
         for change in changed {
             let (slot, config) = (&change.slot, &self.config);
             let what = slot.to_string();
-            let old = slot.shown(change.old.as_ref(), config);
-            let new = slot.shown(change.new.as_ref(), config);
+            let until = |at: usize| change.untils.and_then(|untils| untils[at]);
+            let lasting = |text: String, until: Option<Timestamp>| match until {
+                Some(until) => format!("{text} until {until:.0}"),
+                None => text,
+            };
+            let old = lasting(slot.shown(change.old.as_ref(), config), until(0));
+            let new = lasting(slot.shown(change.new.as_ref(), config), until(1));
             tracing::info!(uid, pid, what, old, new, cause = word, reason, "changed");
             all.push(ChangedWords { what: what.clone(), old: old.clone(), new: new.clone() });
             self.tell(now, What::Admin(Admin { uid, pid, what, old, new, cause }));

@@ -151,6 +151,9 @@ fn limit_line(ceiling: &Ceiling, limit: &Limit, paint: Paint) -> Vec<Cell> {
     if ceiling.pressure < 1.0 && limit.measure == "connections_per_second" {
         by.push_str(&format!(", pressure {:.0}%", ceiling.pressure * 100.0));
     }
+    if limit.adaptive {
+        by.push_str(", adaptive");
+    }
     if ceiling.observe {
         by.push_str(", observe");
     }

@@ -2,7 +2,9 @@
 
 use super::{CeilingKey, ListKind, Setting, Slot};
 use crate::config::Config;
+use crate::config::types::Concurrency;
 use crate::decide::inforce::CeilingInForce;
+use crate::decide::measure::Measure;
 
 /// Said of a slot whose region or ceiling is no longer in the file.
 pub const NOT_IN_FILE: &str = "not in the file";
@@ -23,6 +25,10 @@ impl Slot {
                     (None, _) => NOT_IN_FILE.to_owned(),
                     (Some(file), CeilingKey::Observe) => file.observe.to_string(),
                     (Some(file), CeilingKey::Limit(measure)) => {
+                        let file_adapts = matches!(file.concurrent_requests, Some(Concurrency::Adaptive(_)));
+                        if file_adapts && *measure == Measure::ConcurrentRequests {
+                            return "adaptive".to_owned();
+                        }
                         Setting::limit(CeilingInForce::of_file(file).limits.get(measure).copied()).to_string()
                     }
                 }

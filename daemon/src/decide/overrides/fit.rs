@@ -3,7 +3,7 @@
 use super::{CeilingKey, ListKind, Order, Overrides, Setting, Slot};
 use crate::config::Config;
 use crate::config::types::Ceiling;
-use crate::decide::inforce::InForce;
+use crate::decide::inforce::{CeilingInForce, InForce};
 use crate::decide::measure::Measure;
 use crate::decide::nearest::nearest;
 use crate::decide::verb::{Refusal, RefusalKind};
@@ -93,6 +93,10 @@ fn fit_limit(
             Refusal::new(RefusalKind::Conflict, text)
         })?);
     }
+    let limits = match setting {
+        Some(Setting::Limit { to, .. }) => to.is_some(),
+        _ => CeilingInForce::of_file(ceiling).limits.contains_key(&measure),
+    };
     // The NIC has one bucket per home and measure: a second ceiling can't set the same one.
     let other = config.ceilings.iter().find(|other| {
         other.name != *name
@@ -100,7 +104,7 @@ fn fit_limit(
             && in_force.ceiling(&other.name).is_some_and(|other| other.limits.contains_key(&measure))
     });
     match other {
-        Some(other) if measure.on_nic() => Err(Refusal::new(
+        Some(other) if limits && measure.on_nic() => Err(Refusal::new(
             RefusalKind::Conflict,
             format!("ceiling {} sets {measure} for the same clients already: change that one", other.name),
         )),

@@ -51,7 +51,7 @@ pub struct Pending {
     before: BTreeMap<Slot, Stack>,
 }
 
-/// A slot whose setting in force changed.
+/// A slot whose setting in force changed, or how long it holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Changed {
     /// Which.
@@ -60,6 +60,8 @@ pub struct Changed {
     pub old: Option<Setting>,
     /// Now; `None` is the file's.
     pub new: Option<Setting>,
+    /// Until when each of both was to hold, where nothing but this differs.
+    pub untils: Option<[Option<Timestamp>; 2]>,
     /// The operator's words, where one was there.
     pub reason: Option<String>,
 }
@@ -173,10 +175,12 @@ impl Overrides {
         slots.dedup();
         let one = |slot: &Slot| {
             let (old, new) = (self.setting(slot), next.setting(slot));
-            (old != new).then(|| Changed {
+            let untils = [self, next].map(|state| state.held(slot).and_then(|held| held.until));
+            (old != new || untils[0] != untils[1]).then(|| Changed {
                 slot: slot.clone(),
                 old: old.cloned(),
                 new: new.cloned(),
+                untils: (old == new).then_some(untils),
                 reason: reason.cloned(),
             })
         };

@@ -45,6 +45,41 @@ fn what_was_set_for_a_time_gives_way_to_what_was_below() {
     assert_eq!(state, Overrides::default());
 }
 
+const TWO_FOR_ONE_HOME: &str = "[[region]]\nname = \"a\"\n\
+    [[ceiling]]\nname = \"packets\"\nhome = \"a\"\npackets_per_second = 5\n\
+    [[ceiling]]\nname = \"requests\"\nhome = \"a\"\nrequests_per_second = 5\nconcurrent_requests = \"adaptive\"\n";
+
+#[test]
+fn only_what_sets_a_limit_of_the_nic_contradicts_another_ceiling_that_does() {
+    let file = std::path::Path::new("test.toml");
+    let config = crate::config::from_text(file, TWO_FOR_ONE_HOME).expect("no faults").config;
+    let in_force = crate::decide::inforce::InForce::of_file(&config);
+    let fits = |limit: Option<Setting>| {
+        let key = CeilingKey::Limit(Measure::PacketsPerSecond);
+        let order = order(Slot::Ceiling { name: "requests".into(), key }, limit);
+        fit(order, &config, &Overrides::default(), &in_force).is_ok()
+    };
+    assert!(!fits(Some(Setting::limit(Some(7)))));
+    assert!(
+        fits(Some(Setting::limit(None))) && fits(None),
+        "the file has none here: back to it is no contradiction"
+    );
+    let adaptive =
+        Slot::Ceiling { name: "requests".into(), key: CeilingKey::Limit(Measure::ConcurrentRequests) };
+    assert_eq!(adaptive.shown(None, &config), "adaptive (file)");
+}
+
+#[test]
+fn another_time_for_the_same_setting_is_a_change() {
+    let slot = || failover("a");
+    let timed = Order { valid_for: seconds(30), ..order(slot(), ON) };
+    let (state, changed) = Overrides::default().apply(&timed, at(0)).expect("applied");
+    assert_eq!((&changed[0].new, changed[0].untils), (&ON, None));
+    let (state, changed) = state.apply(&order(slot(), ON), at(1)).expect("applied");
+    assert_eq!((&changed[0].old, &changed[0].new, changed[0].untils), (&ON, &ON, Some([Some(at(30)), None])));
+    assert!(state.apply(&order(slot(), ON), at(2)).expect("applied").1.is_empty());
+}
+
 #[test]
 fn unconfirmed_is_undone_also_over_a_second_unconfirmed_change() {
     let state = Overrides::default();
