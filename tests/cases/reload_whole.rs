@@ -47,7 +47,7 @@ fn what_cannot_be_done_changes_nothing() -> Result<()> {
     let both =
         [upstream, &listener("one", &free.to_string()), &listener("two", &taken.local_addr()?.to_string())];
     daemon.configure("eu", &file(2_000, &both.concat()))?;
-    refused(&daemon, 2, "listener \"two\" can't listen on")?;
+    refused(&daemon, 1, "listener \"two\" can't listen on")?;
     ensure!(Connection::open("127.0.0.1", free).is_err(), "nor is the other one opened");
     daemon.configure("eu", &file(2_000, "[log]\nlevel = \"debug\"\n"))?;
     refused(&daemon, 1, "[log]")?;
@@ -88,6 +88,10 @@ fn an_unconfirmed_reload_is_undone_over_a_crash() -> Result<()> {
     // Long enough for a start in between on a slow machine.
     daemon.tell(&["reload", "--confirm", "20s"])?;
     ensure!(limit(&daemon)? == 2_000);
+    ensure!(
+        daemon.tell(&["status"])?.contains("the last reload is undone at "),
+        "status says what is to come"
+    );
     daemon.kill()?;
     daemon.run()?;
     ensure!(limit(&daemon)? == 2_000, "it may still be confirmed");

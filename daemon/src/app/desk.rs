@@ -95,6 +95,9 @@ impl Core {
 
     /// What is shown from now on.
     pub(super) fn publish_view(&self) {
+        let undone = self.rollback.as_ref().map(|rollback| {
+            format!("the last reload is undone at {:.0} unless `tidegate confirm`", rollback.deadline)
+        });
         let view = View {
             now: Timestamp::now(),
             started: self.started,
@@ -102,7 +105,7 @@ impl Core {
             source: self.source.clone(),
             overrides: Arc::clone(&self.overrides),
             in_force: Arc::clone(&self.in_force),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().cloned().chain(undone).collect(),
             rates: Arc::clone(&self.rates),
             nic: None,
             proxy: None,

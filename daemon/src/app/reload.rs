@@ -18,6 +18,7 @@ use crate::decide::event::{Admin, Cause, What};
 use crate::decide::overrides::Caller;
 use crate::decide::verb::{Refusal, RefusalKind, Reloaded};
 use crate::decide::view::GeoSummary;
+use crate::proxy::StartError;
 
 /// The configuration before an unconfirmed reload.
 pub(super) struct Rollback {
@@ -154,8 +155,7 @@ impl Core {
             .map_err(|error| faulty(error.to_string()))?
             .map_err(|error| faulty(error.to_string()))?;
         // All that can be refused comes first: sockets, certificates and keys, then the NIC.
-        let proxy =
-            self.proxy.prepare(Arc::clone(&next.config)).map_err(|error| faulty(error.to_string()))?;
+        let proxy = self.proxy.prepare(Arc::clone(&next.config)).map_err(|error| not_prepared(&error))?;
         let wanted = Wanted { config: &next.config, in_force: &in_force, tables: &tables.0 };
         let present = Wanted { config: &self.config, in_force: &self.in_force, tables: &self.tables };
         self.nic.switch(present, wanted, &self.events).await.map_err(|error| refused(&error))?;
@@ -237,6 +237,15 @@ fn faulty(error: LoadError) -> Refusal {
         },
         other => Refusal::new(RefusalKind::Faulty, format!("nothing changed: {other}")),
     }
+}
+
+/// What a file names and can't be used is its fault; an address that somebody else holds is not.
+fn not_prepared(error: &StartError) -> Refusal {
+    let kind = match error {
+        StartError::Tls(_) | StartError::Pins(_) => RefusalKind::Faulty,
+        StartError::Bind(_) | StartError::Thread(_) => RefusalKind::Conflict,
+    };
+    Refusal::new(kind, format!("nothing changed: {error}"))
 }
 
 fn refused(error: &RunError) -> Refusal {

@@ -211,7 +211,12 @@ async fn retire(proxy: Arc<Proxy>) {
 /// Lets open requests finish; the program stays on the interfaces.
 async fn finish(running: Running, signals: &mut Signals) {
     notify::stopping();
-    tracing::info!("stopping: the NIC program stays attached and enforces until its lease ends");
+    let nic = if running.core.config.xdp.interfaces.is_empty() {
+        ""
+    } else {
+        ": the NIC program stays attached and enforces until its lease ends"
+    };
+    tracing::info!("stopping{nic}");
     let Running { core, stop, doors, .. } = running;
     leave(&core.proxy, false, signals).await;
     let socket = core.config.admin.socket.clone();
