@@ -5,11 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use tidegate::config;
+use tidegate::decide::reason::Reason;
+
+fn read(document: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document)).unwrap()
+}
 
 /// Each fenced block of that language in a document at the repository's root.
 fn blocks(document: &str, language: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
-    let text = fs::read_to_string(path).unwrap();
+    let text = read(document);
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }
@@ -23,5 +27,13 @@ fn the_readmes_configuration_loads_with_and_without_the_cache_half() {
             Ok(loaded) => assert_eq!(loaded.config.relay.pools.len(), pools),
             Err(error) => panic!("the README's configuration does not load: {error:?}"),
         }
+    }
+}
+
+#[test]
+fn every_reason_of_a_refusal_or_failure_is_told_with_the_metrics() {
+    let document = read("docs/METRICS.md");
+    for reason in Reason::ALL.iter().skip_while(|reason| **reason != Reason::Denied) {
+        assert!(document.contains(&format!("`{}`", reason.name())), "{}", reason.name());
     }
 }
