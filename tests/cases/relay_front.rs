@@ -71,6 +71,9 @@ fn keys_spread_over_several_servers_and_answers_stay_whole() -> Result<()> {
     assert_eq!(seen, ["VA 2 kk1", "v1", "VA 2 kk2", "v2", "MN"]);
     assert_eq!(client.ask("flush_all")?, "OK");
     assert_eq!(client.get("k7")?, None);
+    // Where the next request begins after this, only a server knows: what it says is the last.
+    assert_eq!(client.ask("set x")?, region.servers[0].client()?.ask("set x")?);
+    assert!(client.line().is_err(), "the front closes behind it");
     Ok(())
 }
 

@@ -121,11 +121,23 @@ impl Session {
             Line::Quit => self.quitting = true,
             Line::Stream | Line::Unframed => {
                 run.flush(start, io);
-                self.go_blind(io)?;
+                self.lose_track(io)?;
                 self.scan(line, io);
             }
         }
         Ok(())
+    }
+
+    /// From here on nobody but a server knows where requests begin. One of several may still say what it makes of this, if no other's
+    /// answer is due before: it is the last that the client hears.
+    fn lose_track(&mut self, io: &mut impl Io) -> Result<(), Desync> {
+        let alone = self.order.len() == 0;
+        let lost = self.go_blind(io);
+        if lost.is_err() && alone {
+            self.quitting = true;
+            return Ok(());
+        }
+        lost
     }
 
     fn plain(&mut self, op: Op, start: usize, run: &mut Run<'_>, io: &mut impl Io) {

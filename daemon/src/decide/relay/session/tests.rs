@@ -319,6 +319,25 @@ fn quiet_and_split_requests_over_several_servers_stay_in_order() {
 }
 
 #[test]
+fn one_of_several_servers_says_what_it_makes_of_a_line_that_nobody_can_frame() {
+    let servers = [1, 2].map(|n| std::net::SocketAddr::from(([192, 0, 2, n], 11211)));
+    let ring = Arc::new(Ketama::new(&servers));
+    let new = || (Session::new(Policy::default(), 2, Some(Arc::clone(&ring)), false), World::default());
+    let request = format!("set {} 0 0 1\r\nx\r\n", "k".repeat(251));
+    for step in [1, 4096] {
+        let (mut session, mut world) = new();
+        feed(&mut session, &mut world, request.as_bytes(), step, false);
+        let said = b"CLIENT_ERROR bad command line format\r\nERROR\r\n";
+        feed(&mut session, &mut world, said, step, true);
+        assert_eq!((&world.sent[0][..], world.sent.len()), (request.as_bytes(), 1));
+        assert_eq!((&world.delivered[..], session.quitting()), (&said[..], true));
+    }
+    // Whose answer comes first is not known where another's is due.
+    let (mut session, mut world) = new();
+    assert!(session.request(b"get a\r\nset x\r\n", &mut world).is_err());
+}
+
+#[test]
 fn a_quiet_write_that_failed_does_not_end_the_dialogue() {
     let extras = [0; 8];
     let request = [
