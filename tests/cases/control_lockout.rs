@@ -13,7 +13,7 @@ use tidegate_tests::process::wait_until;
 /// What nobody confirms is undone after this; on a machine that does not look in time, after the next.
 const CONFIRM: [(&str, u64); 3] = [("2s", 2), ("10s", 10), ("45s", 45)];
 /// When a client must be served (again) at the latest: behind the time above, what a busy machine needs besides.
-const UNDONE: Duration = Duration::from_secs(30);
+const UNDONE: Duration = Duration::from_secs(60);
 const PORT: u16 = 8080;
 
 /// The client that it locks out, and the command.

@@ -154,10 +154,10 @@ fn the_program_leaves_debug_lines_for_who_asks_for_them() -> Result<()> {
     let log = format!("{}[log]\nlevel = \"info,tidegate::nic=debug\"\n", configuration(target.port()));
     let daemon = Daemon::start(Some(&lab.host), "eu", &log)?;
     let denied = lab.sender(FAR)?;
-    wait_until("a packet is denied", Duration::from_secs(30), || {
+    wait_until("a packet is denied", Duration::from_secs(60), || {
         denied.send_to(b"x", target).is_ok()
             && counters(&daemon).is_ok_and(|now| now.get("denied").is_some_and(|denied| *denied > 0))
     })?;
     let line = format!("IPv4 {FAR} port {} protocol 17, 43 bytes: reason denied", target.port());
-    daemon.wait_log(&line, Duration::from_secs(30))
+    daemon.wait_log(&line, Duration::from_secs(60))
 }

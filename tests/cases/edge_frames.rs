@@ -2,7 +2,7 @@
 //! refusal is the one that RFC 9113 asks for.
 
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -11,17 +11,16 @@ use tidegate_tests::frames::ear::{Heard, Stream};
 use tidegate_tests::frames::{
     self, Case, HEADERS, NEXT, Outcome, PROTOCOL_ERROR, SETTINGS, STREAM, WHOLE, frame, get,
 };
+use tidegate_tests::ports::free_address;
 use tidegate_tests::raw::Connection;
 use tidegate_tests::strict::{Request, Strict};
 
-/// Where the edges listen: no client and no other edge is there, so that a free port stays free.
-const EDGES: [&str; 2] = ["127.2.0.3", "127.2.0.4"];
 const CLIENT: &str = "127.0.0.1";
 const PATIENCE: Duration = Duration::from_secs(60);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-fn edge(at: &str, origin: SocketAddr) -> Result<(Daemon, SocketAddr)> {
-    let public = TcpListener::bind((at, 0))?.local_addr()?;
+fn edge(origin: SocketAddr) -> Result<(Daemon, SocketAddr)> {
+    let public = free_address()?;
     let text = format!(
         "[[region]]\nname = \"eu\"\n[geo]\ndefault_region = \"eu\"\n[xdp]\ninterfaces = []\n\
          [[upstream]]\nname = \"origin\"\nendpoints = [\"http://{origin}\"]\nretries = {{ attempts = 0, budget = 0 }}\n\
@@ -99,7 +98,7 @@ fn compare(case: &Case, ended: bool, seen: &[Request]) -> Option<String> {
 #[test]
 fn the_origin_sees_what_the_proxy_saw_or_nothing() -> Result<()> {
     let origin = Strict::ok()?;
-    let (daemon, public) = edge(EDGES[0], origin.address())?;
+    let (daemon, public) = edge(origin.address())?;
     let cases = frames::all();
     let (mut wrong, mut ended) = (Vec::new(), 0);
     for cut in [false, true] {
@@ -152,7 +151,7 @@ const BEGINNINGS: &[(&str, &str, u16)] = &[
 #[test]
 fn http1_does_not_become_http2_on_the_way() -> Result<()> {
     let origin = Strict::ok()?;
-    let (_daemon, public) = edge(EDGES[1], origin.address())?;
+    let (_daemon, public) = edge(origin.address())?;
     for (name, bytes, status) in BEGINNINGS {
         let mut connection = Connection::open(CLIENT, public)?;
         connection.send(bytes)?;

@@ -9,20 +9,16 @@ use anyhow::Result;
 use tidegate_tests::certs::Authority;
 use tidegate_tests::daemon::{self, Daemon};
 use tidegate_tests::edges::Edge;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
 use tidegate_tests::raw::Connection;
 use tidegate_tests::recorder::Origin;
 use tidegate_tests::scratch::Folder;
 use tidegate_tests::{http, raw};
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(60);
 /// A client of the region that is called `us`.
 const US: &str = "127.2.0.1";
-
-/// An address that is free, and stays so: nobody else in these tests uses `host`, a loopback address.
-fn free(host: &str) -> Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((host, 0))?.local_addr()?)
-}
 
 #[test]
 fn an_endpoint_over_tls_is_spoken_to_only_if_its_certificate_is_good() -> Result<()> {
@@ -49,7 +45,7 @@ fn an_endpoint_over_tls_is_spoken_to_only_if_its_certificate_is_good() -> Result
         );
         let wrapper = folder.write("tidegate", &script)?;
         std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
-        let listen = free("127.3.0.1")?;
+        let listen = free_address()?;
         let mut edge = Daemon::prepare_from(
             wrapper,
             None,
@@ -108,7 +104,7 @@ fn flood(to: SocketAddr, stop: &AtomicBool, refused: &AtomicBool) -> Result<(usi
 #[test]
 fn foreign_traffic_does_not_starve_home_users() -> Result<()> {
     let origin = Origin::start("us", "127.0.0.1:0")?;
-    let us_edge = free("127.3.0.2")?;
+    let us_edge = free_address()?;
     let us = Edge::start(&region("us", origin.address(), us_edge))?;
     let eu = Edge::start(&region("eu", origin.address(), us_edge))?;
     let (near, far) = (us.address("public")?, eu.address("public")?);

@@ -9,7 +9,7 @@ use tidegate_tests::chance::Chance;
 use tidegate_tests::memcached::{Client, Memcached, Places, RelayRegion};
 use tidegate_tests::process::wait_until;
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 
 fn connections(server: &Memcached) -> Result<usize> {
     let mut client = server.client()?;

@@ -1,15 +1,14 @@
 //! Debian's haproxy with the edge's timeouts, in front of the same origins: what another proxy makes of the same attack. Never judged.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use tidegate_tests::ports::free_address;
 use tidegate_tests::process::Process;
 use tidegate_tests::scratch::Folder;
 
-/// Where it listens: no client has its own end there.
-const HERE: &str = "127.2.0.2";
 const START: Duration = Duration::from_secs(60);
 
 /// A running haproxy; ends on drop.
@@ -23,9 +22,7 @@ pub(crate) struct Haproxy {
 impl Haproxy {
     /// Starts one with a thread per core; heads are due within `head`, everything else within `pause`.
     pub(crate) fn start(origins: [SocketAddr; 2], head: Duration, pause: Duration) -> Result<Self> {
-        let (one, two) = (TcpListener::bind((HERE, 0))?, TcpListener::bind((HERE, 0))?);
-        let doors = [one.local_addr()?, two.local_addr()?];
-        drop((one, two));
+        let doors = [free_address()?, free_address()?];
         let mut text = format!(
             "global\n  maxconn 8000\n  nbthread {}\ndefaults\n  mode http\n  timeout connect 1s\n  timeout server 60s\n  \
              timeout http-request {}s\n  timeout http-keep-alive 4s\n  timeout client {}s\n  http-reuse always\n",
