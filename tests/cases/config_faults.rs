@@ -90,7 +90,7 @@ fn every_key_loads_and_files_that_are_missing_are_only_warned_of() {
     let ceiling = &loaded.config.ceilings[1];
     assert_eq!(ceiling.bits_per_second, Some(2_500_000_000));
     assert_eq!(ceiling.schedule[0].limits.packets_per_second, Some(2));
-    assert_eq!(loaded.config.xdp.ports, [443, 8443]);
+    assert_eq!(loaded.config.xdp.ports, [8443, 443], "each once, in the file's order");
 }
 
 #[test]

@@ -12,9 +12,13 @@ use crate::decide::home::List;
 use crate::decide::reason::RouteKind;
 use crate::decide::region::RegionId;
 use crate::decide::route::{self, RequestFacts};
+use crate::decide::target;
 use crate::decide::verb::{
     Answer, PacketAnswer, PacketQuestion, Protocol, Refusal, RefusalKind, RequestAnswer, RequestQuestion,
 };
+
+/// Longest frame that the kernel's test of a program hands over in one piece: a page of 4 KiB less 256 bytes of headroom and 320 behind it.
+const LARGEST: u16 = 3520;
 
 impl Core {
     /// Asks the loaded program beside the line.
@@ -70,8 +74,8 @@ impl Core {
             (false, Protocol::Udp) => 62,
         };
         let size = question.size.unwrap_or(shortest);
-        if size < shortest {
-            let text = format!("size: such a frame has at least {shortest} bytes");
+        if !(shortest..=LARGEST).contains(&size) {
+            let text = format!("size: allowed are {shortest} to {LARGEST} bytes for such a frame");
             return Err(Refusal::new(RefusalKind::Invalid, text));
         }
         Ok(Facts { from, to, port, protocol: question.protocol, size })
@@ -91,7 +95,7 @@ impl Core {
             headers: &question.headers,
             hops: 0,
             seen_here: false,
-            redirected: query.split('&').any(|pair| pair.starts_with("tg_from=")),
+            redirected: target::is_marked(query),
             pin,
         };
         let decision = route::route(&facts, &policy, &live);
@@ -100,14 +104,18 @@ impl Core {
         let class = crate::decide::route::class(&facts, &policy);
         let carried = matches!(decision.route, RouteKind::Local | RouteKind::Isthmus);
         let ceilings = policy.ceilings.get(decision.home).filter(|_| carried);
+        let full = ceilings.filter(|_| decision.list != List::Allow);
+        let full = full.and_then(|applying| applying.full(self.proxy.now())).map(|refused| refused.reason);
+        let (route, reason) =
+            full.map_or((decision.route, decision.reason), |reason| (RouteKind::Shed, reason));
         let target = policy.regions.get(decision.home).and_then(|region| region.public_url.as_ref());
         let location = (decision.route == RouteKind::Redirect).then_some(target).flatten().map(|url| {
-            let joined = if query.is_empty() { "?".to_owned() } else { format!("?{query}&") };
-            format!("{url}{}{joined}tg_from={}", question.url.path(), name(policy.own))
+            let asked = question.url.path_and_query().map_or("/", |asked| asked.as_str());
+            target::location(url, asked, &name(policy.own))
         });
         Ok(RequestAnswer {
-            route: decision.route.name().to_owned(),
-            reason: decision.reason.name().to_owned(),
+            route: route.name().to_owned(),
+            reason: reason.name().to_owned(),
             home: name(decision.home),
             list: match decision.list {
                 List::None => "none",

@@ -56,6 +56,7 @@ pub use bind::BindError;
 pub use pins::PinError;
 
 use crate::config::Config;
+use crate::decide::admission::Tick;
 use crate::decide::event::Event;
 use crate::decide::pin::Pins;
 use crate::decide::policy::Policy;
@@ -270,6 +271,12 @@ impl Proxy {
     #[must_use]
     pub fn live(&self) -> Arc<Live> {
         self.shared.live.load_full()
+    }
+
+    /// The instant by which ceilings are asked.
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        clock::now()
     }
 
     /// The counters and states of this instant. Rates are averages since reports were last asked for; ask about once per second.

@@ -313,11 +313,16 @@ impl Explain {
         }
         let method = self.method.as_deref().unwrap_or("GET");
         let method = method.parse().map_err(|_| invalid("method: no HTTP method"))?;
-        let url: http::Uri = url.parse().map_err(|_| invalid("url: no URL or path"))?;
+        let url: http::Uri = url.parse().map_err(|_| invalid(NO_URL))?;
+        if !matches!(url.scheme_str(), None | Some("http" | "https")) || !url.path().starts_with('/') {
+            return Err(invalid(NO_URL));
+        }
         let headers = self.headers.iter().map(|line| header(line)).collect::<Result<_, _>>()?;
         Ok(Question::Request(Box::new(RequestQuestion { from, method, url, headers })))
     }
 }
+
+const NO_URL: &str = "url: an http or https URL, or a path that begins with / is needed";
 
 fn header(line: &str) -> Result<(http::HeaderName, http::HeaderValue), Refusal> {
     let wrong = || invalid(&format!("header: \"{}\" is not 'NAME: VALUE'", line.escape_debug()));

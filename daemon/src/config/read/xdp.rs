@@ -1,5 +1,7 @@
 //! `[xdp]`: the NIC. Never looks at an interface.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::{cursor::Cursor, fault::Wrong, key, key::Key, node, scalar},
     Context, HOUR, SECOND,
@@ -58,9 +60,10 @@ pub(in crate::config) fn read(
     } else {
         Some(listeners.iter().map(|listener| listener.address.port()).filter(|port| *port != 0).collect())
     };
+    // In the file's order: `explain` asks about the first.
     let ports = ports.map(|mut ports: Vec<u16>| {
-        ports.sort_unstable();
-        ports.dedup();
+        let mut seen = BTreeSet::new();
+        ports.retain(|port| seen.insert(*port));
         ports
     });
     let allow = cursor.list("allow", scalar::prefix);

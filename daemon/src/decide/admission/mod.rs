@@ -42,6 +42,14 @@ impl Ceiling {
             adaptive: Adaptive::new(Bounds::default()),
         }
     }
+
+    /// The limit that leaves room for no request at all.
+    fn full(&self, now: Tick) -> Option<Reason> {
+        if !self.slots.has() {
+            return Some(Reason::ConcurrentRequests);
+        }
+        (!self.rate.has(now)).then_some(Reason::RequestsPerSecond)
+    }
 }
 
 /// The ceilings for clients of one home, in the order in which they refuse.
@@ -166,6 +174,15 @@ impl Applying {
         Ok(Admitted { permit: self.permit(), observed })
     }
 
+    /// The ceiling that at this instant refuses every request, of whatever class; takes nothing and learns nothing.
+    #[must_use]
+    pub fn full(&self, now: Tick) -> Option<Refused<'_>> {
+        self.0.iter().filter(|applied| !applied.observe).find_map(|applied| {
+            let reason = applied.ceiling.full(now)?;
+            Some(Refused { ceiling: &applied.ceiling.name, reason })
+        })
+    }
+
     fn permit(&self) -> Permit {
         let counts = self.0.iter().any(|applied| applied.counts);
         let adaptive = self.0.iter().find(|applied| applied.adaptive);
@@ -190,14 +207,11 @@ impl Applied {
         if self.by_class {
             ceiling.load.offer(asking.class, asking.user, ceiling.rate.per_second(), now);
         }
-        if !ceiling.slots.has() {
-            if self.adaptive {
+        if let Some(reason) = ceiling.full(now) {
+            if self.adaptive && reason == Reason::ConcurrentRequests {
                 ceiling.adaptive.refused();
             }
-            return Some(Reason::ConcurrentRequests);
-        }
-        if !ceiling.rate.has(now) {
-            return Some(Reason::RequestsPerSecond);
+            return Some(reason);
         }
         if asking.foreign && self.is_for_home_users(now) {
             return Some(Reason::ForeignShare);

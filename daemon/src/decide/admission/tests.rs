@@ -55,6 +55,16 @@ fn charging_gives_back_when_a_later_ceiling_refuses_after_all() {
 }
 
 #[test]
+fn what_refuses_every_request_is_told_without_asking_for_one() {
+    let (first, last) = (ceiling("first", Some(1.0), None), ceiling("last", Some(0.0), None));
+    let now = Tick(10_000_000_000);
+    let applying = Applying::new(vec![applied(&first), Applied { observe: true, ..applied(&last) }]);
+    assert_eq!((applying.full(now), first.rate.fill(now)), (None, 0.0));
+    let applying = Applying::new(vec![applied(&first), applied(&last)]);
+    assert_eq!(applying.full(now), Some(Refused { ceiling: "last", reason: Reason::RequestsPerSecond }));
+}
+
+#[test]
 fn an_observing_ceiling_tells_and_lets_through() {
     let full = ceiling("watch", Some(1.0), None);
     let applying = Applying::new(vec![Applied { observe: true, ..applied(&full) }]);
