@@ -240,7 +240,11 @@ pub enum List {
         terms: Terms,
     },
     /// Show the list.
-    List,
+    List {
+        /// Only what holds this prefix or is within it; the exit status is 1 where nothing does.
+        #[arg(value_name = "PREFIX")]
+        prefix: Option<String>,
+    },
 }
 
 /// `explain`

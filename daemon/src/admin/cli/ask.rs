@@ -1,10 +1,12 @@
 //! Carries out commands that need the daemon: one request each, its answer shown as text or JSON. Starts no daemon.
 
 use std::io::{self, BufRead};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use http::Method;
 use serde::de::DeserializeOwned;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::args::{Ceiling, Cli, Command, Explain, List, Mode, Proto, RelayAction, Switch, Terms};
@@ -254,7 +256,10 @@ impl Asking<'_> {
     async fn list(&self, name: &str, list: &List) -> Result<(), Failure> {
         let target = format!("/v1/{name}");
         let (action, prefixes, terms) = match list {
-            List::List => return self.get(&target, |list: &WireList, paint| render::list(list, paint)).await,
+            List::List { prefix: Some(prefix) } => return self.listed(name, prefix).await,
+            List::List { prefix: None } => {
+                return self.get(&target, |list: &WireList, paint| render::list(list, paint)).await;
+            }
             List::Add { prefixes, terms } => ("add", prefixes, terms),
             List::Del { prefixes, terms } => ("del", prefixes, terms),
         };
@@ -294,6 +299,21 @@ impl Asking<'_> {
             keys.to_vec()
         };
         let show = |done: &Invalidated, _: Paint| {
+    async fn listed(&self, name: &str, prefix: &str) -> Result<(), Failure> {
+        let asked = network(prefix).ok_or_else(|| {
+            Failure::Usage(format!("\"{prefix}\" is neither an address nor ADDRESS/LENGTH"))
+        })?;
+        let mut list: WireList =
+            serde_json::from_value(self.client.ask(Method::GET, &format!("/v1/{name}"), None).await?)?;
+        list.prefixes.retain(|entry| {
+            network(&entry.prefix).is_some_and(|held| held.contains(&asked) || asked.contains(&held))
+        });
+        if list.prefixes.is_empty() {
+            return Err(Failure::Refused(format!("nothing of {asked} is on the {name} list")));
+        }
+        self.show(&serde_json::to_value(&list)?, |list: &WireList, paint| render::list(list, paint))
+    }
+
             format!("{} keys of pool {pool} are on their way to {}\n", done.keys, done.regions.join(", "))
         };
         self.send(Method::POST, "/v1/invalidations", &json!({"pool": pool, "keys": keys}), show).await
@@ -350,6 +370,11 @@ fn with_terms(mut body: Value, terms: &Terms) -> Value {
 fn changes(changed: &Changed) -> String {
     let mut text = String::new();
     if changed.changed.is_empty() {
+/// A prefix, or an address as one.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
         text.push_str("nothing differs: it was so already\n");
     }
     for change in &changed.changed {
