@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Run { file, replace } => run(&file.config, *replace),
         Command::Check(file) => check(&file.config, cli.json),
-        Command::Detach(detach) => exit(self::detach(&cli, &detach.config)),
+        Command::Detach(detach) => exit(self::detach(&cli, detach.config.as_deref())),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut script);
@@ -92,31 +92,59 @@ fn print(bytes: &[u8]) -> ExitCode {
 }
 
 /// Works without a daemon: whatever is pinned under the instance's name is taken off.
-fn detach(cli: &Cli, file: &Path) -> Exit {
-    let instance = match &cli.instance {
-        Some(instance) => instance.clone(),
-        None => config::load(file).map_or_else(|_| "main".to_owned(), |loaded| loaded.config.host.instance),
+fn detach(cli: &Cli, file: Option<&Path>) -> Exit {
+    let instance = match instance(cli, file) {
+        Ok(instance) => instance,
+        Err((problem, exit)) => {
+            eprintln!("tidegate: {problem}; --instance NAME says which one to detach");
+            return exit;
+        }
     };
     match kernel::detach(&instance) {
         Ok(done) => {
-            let told = if cli.json {
-                let removed: Vec<String> =
-                    done.removed.iter().map(|path| path.display().to_string()).collect();
-                let report = serde_json::json!({"instance": instance, "interfaces": done.interfaces, "removed": removed});
-                format!("{report:#}\n")
-            } else if done.is_nothing() {
-                format!("instance {instance}: nothing was pinned\n")
-            } else {
-                let interfaces = done.interfaces.join(", ");
-                format!("instance {instance}: off {interfaces}, {} pins removed\n", done.removed.len())
-            };
-            print(told.as_bytes());
+            print(detached(&instance, &done, cli.json).as_bytes());
             Exit::Done
         }
         Err(error) => {
             eprintln!("tidegate: {error}");
             if rustix::process::geteuid().is_root() { Exit::Refused } else { Exit::NotPermitted }
         }
+    }
+}
+
+/// The instance that is meant: as it is named, as the named file says, as the daemon on the named socket says, as the usual file says
+/// (whatever faults it has), `main`.
+fn instance(cli: &Cli, file: Option<&Path>) -> Result<String, (String, Exit)> {
+    if let Some(instance) = &cli.instance {
+        return Ok(instance.clone());
+    }
+    let main = |named: Option<String>| named.unwrap_or_else(|| "main".to_owned());
+    if let Some(file) = file {
+        return config::instance(file).map(main).map_err(|error| (error.to_string(), Exit::Usage));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.ok().and_then(|runtime| runtime.block_on(cli::instance(cli))) {
+        Some(Ok(instance)) => Ok(instance),
+        Some(Err(problem)) if cli.socket.is_some() => Err((problem, Exit::NoDaemon)),
+        _ => Ok(main(config::instance(Path::new(cli::CONFIG)).ok().flatten())),
+    }
+}
+
+/// What `detach` says that it did.
+fn detached(instance: &str, done: &kernel::Detached, json: bool) -> String {
+    if json {
+        let removed: Vec<String> = done.removed.iter().map(|path| path.display().to_string()).collect();
+        let report =
+            serde_json::json!({"instance": instance, "interfaces": done.interfaces, "removed": removed});
+        return format!("{report:#}\n");
+    }
+    if !done.is_nothing() {
+        let interfaces = done.interfaces.join(", ");
+        return format!("instance {instance}: off {interfaces}, {} pins removed\n", done.removed.len());
+    }
+    match kernel::pinned().as_slice() {
+        [] => format!("instance {instance}: nothing was pinned\n"),
+        others => format!("instance {instance}: nothing was pinned (pinned are: {})\n", others.join(", ")),
     }
 }
 

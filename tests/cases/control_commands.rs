@@ -51,6 +51,8 @@ const ASKED: &[&str] = &[
     "failover on south --for 30m --reason maintenance",
     "failover list --json",
     "failover list south",
+    "failover on south",
+    "failover on south",
     "failover off south --json",
     "failover off south",
     "failover on nowhere",
@@ -63,6 +65,8 @@ const ASKED: &[&str] = &[
     "ceiling set from-south requests_per_second=200 bits_per_second=4Gbit observe=true --for 1h",
     "ceiling show from-south --json",
     "ceiling list",
+    "ceiling set from-south requests_per_second=0 observe=false",
+    "explain --from 198.51.100.7 --url /web?tg_from=south",
     "ceiling set from-south requests_per_second=off",
     "ceiling reset from-south",
     "ceiling set from-south packets_per_second=5 --over 1m",
@@ -72,6 +76,9 @@ const ASKED: &[&str] = &[
     "ceiling set everyone requests_per_second",
     "deny list",
     "deny add 192.0.2.7 2001:db8::/32 --for 10m",
+    "deny list 192.0.2.7",
+    "deny list 2001:db8::/24",
+    "deny list 192.0.2.8",
     "deny list --json",
     "deny del 203.0.113.0/24",
     "deny del 203.0.113.0/24",
@@ -81,6 +88,9 @@ const ASKED: &[&str] = &[
     "explain --from 198.51.100.7 --url https://north.example.com/web?x=1",
     "explain --from 192.0.2.9 --url /play --json",
     "explain --from 203.0.113.1 --url /",
+    "explain --from 198.51.100.7 --url /web?tg_from",
+    "explain --from 198.51.100.7 --url /web?",
+    "explain --from 198.51.100.7 --url north.example.com",
     "explain --from 198.51.100.7",
     "simulate --fail south",
     "simulate --fail north --json",
@@ -180,6 +190,27 @@ fn without_a_daemon_the_exit_status_is_3_and_usage_is_2() -> Result<()> {
         let output = daemon.ask(arguments)?;
         ensure!(output.status.code() == Some(code), "{arguments:?}: {output:?}");
     }
+    Ok(())
+}
+
+/// Without `--instance` it takes off the daemon that is spoken to, never another one by its usual name.
+#[test]
+fn detach_is_of_the_instance_that_socket_or_file_name() -> Result<()> {
+    let mut daemon = Daemon::prepare(None, "north", FILE)?;
+    let nothing = format!("instance {}: nothing was pinned", daemon.instance());
+    let unknown = daemon.ask(&["detach"])?;
+    ensure!(unknown.status.code() == Some(3), "who is not there can't be asked: {unknown:?}");
+    daemon.run()?;
+    ensure!(daemon.tell(&["detach"])?.starts_with(&nothing));
+    daemon.kill()?;
+    let file = daemon.configuration();
+    let file = file.to_str().context("UTF-8")?;
+    ensure!(daemon.tell(&["detach", "--config", file])?.starts_with(&nothing));
+    daemon.configure("nowhere", "nonsense = 1")?;
+    ensure!(
+        daemon.tell(&["detach", "--config", file])?.starts_with(&nothing),
+        "whatever faults the file has"
+    );
     Ok(())
 }
 

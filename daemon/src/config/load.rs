@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::document;
 use super::fault::{At, Fault, Faults, Severity, Source, Wrong};
 use super::files;
-use super::node::{self, Table};
+use super::node::{self, Table, Value};
 use super::types::Config;
 
 /// Largest file that is read.
@@ -81,6 +81,25 @@ pub fn from_text(name: &Path, text: &str) -> Result<Loaded, LoadError> {
 /// Every fault at once.
 pub fn from_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, LoadError> {
     parse(sources.into_iter().map(|(path, text)| Source { path, text }).collect(), false)
+}
+
+/// The instance that the files name, whatever faults they have; `None` where they name none.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn instance(path: &Path) -> Result<Option<String>, LoadError> {
+    let (faults, mut root) = (Faults::default(), Table::default());
+    for (index, path) in std::iter::once(path.to_owned()).chain(conf_d(path)?).enumerate() {
+        root.merge(node::parse(&read_text(&path)?, index, &faults), "", &faults);
+    }
+    let host = root.get("host").and_then(|host| match &host.value {
+        Value::Table(host) => host.get("instance"),
+        _ => None,
+    });
+    Ok(host.and_then(|name| match &name.value {
+        Value::String(name) => Some(name.clone()),
+        _ => None,
+    }))
 }
 
 fn parse(sources: Vec<Source>, look_at_files: bool) -> Result<Loaded, LoadError> {

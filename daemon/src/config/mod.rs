@@ -20,5 +20,5 @@ pub mod types;
 pub mod units;
 
 pub use fault::{Fault, Severity};
-pub use load::{LoadError, Loaded, from_sources, from_text, load};
+pub use load::{LoadError, Loaded, from_sources, from_text, instance, load};
 pub use types::Config;

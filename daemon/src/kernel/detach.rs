@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tidegate_common::names::PIN_ROOT;
+
 use super::attach::take_off;
 use super::pins::{Pins, PinsError};
 
@@ -58,6 +60,15 @@ pub fn detach(instance: &str) -> Result<Detached, DetachError> {
     clear_maps(&pins, &mut done)?;
     remove(pins.folder(), |path| std::fs::remove_dir(path), &mut done)?;
     Ok(done)
+}
+
+/// The instances that have pins here, as far as this process may see them.
+#[must_use]
+pub fn pinned() -> Vec<String> {
+    let folders = std::fs::read_dir(PIN_ROOT).into_iter().flatten().flatten();
+    let mut names: Vec<String> = folders.filter_map(|folder| folder.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 /// As [`detach`], for a daemon that is to be on no interface: takes away what an earlier configuration left, but never what another

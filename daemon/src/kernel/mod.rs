@@ -31,7 +31,7 @@ mod worker;
 
 pub use adopt::AdoptError;
 pub use attach::AttachError;
-pub use detach::{DetachError, Detached, abandon, detach};
+pub use detach::{DetachError, Detached, abandon, detach, pinned};
 pub use error::{ApplyError, ApplyReport, ExplainError, LimitsError, LoadError, OpenError, ReportError};
 pub use maps::SharedMapError;
 pub use netlink::NetlinkError;

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Where the configuration is unless `--config` says otherwise.
+pub const CONFIG: &str = "/etc/tidegate/tidegate.toml";
+
 /// Regional load shedder: NIC ceilings, home-region routing, cache invalidation between regions.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tidegate", version, propagate_version = true, max_term_width = 100)]
@@ -27,7 +30,7 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct File {
     /// The configuration's file.
-    #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
 }
 
@@ -285,7 +288,8 @@ pub enum Proto {
 /// `detach`
 #[derive(Args, Clone, Debug)]
 pub struct Detach {
-    /// Read the instance's name from this file, where --instance is not given and the file is there.
-    #[arg(long, value_name = "FILE", default_value = "/etc/tidegate/tidegate.toml")]
-    pub config: PathBuf,
+    /// Read the instance's name from this file. Without --instance and --config, the daemon on the socket says it, else
+    /// /etc/tidegate/tidegate.toml does, else it is `main`.
+    #[arg(long, value_name = "FILE", conflicts_with = "instance")]
+    pub config: Option<PathBuf>,
 }

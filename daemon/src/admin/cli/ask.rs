@@ -3,10 +3,11 @@
 use std::io::{self, BufRead};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::Method;
-use serde::de::DeserializeOwned;
 use ipnet::IpNet;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::args::{Ceiling, Cli, Command, Explain, List, Mode, Proto, RelayAction, Switch, Terms};
@@ -19,6 +20,9 @@ use crate::admin::wire::change::{Changed, Confirmed, Invalidated, Reloaded};
 use crate::admin::wire::status::{self, Status};
 use crate::admin::wire::{Ceilings, List as WireList, Regions};
 use crate::decide::verb::{PacketAnswer, RequestAnswer, Simulation};
+
+/// Longest wait for a daemon's word on which instance it is: what `detach` is for may not wait for one that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,34 @@ fn socket(cli: &Cli) -> PathBuf {
         (Some(instance), None) => of(instance),
         (None, None) => std::env::var_os("TIDEGATE_SOCKET").map_or_else(|| of("main"), PathBuf::from),
     }
+}
+
+/// The instance of the daemon on the socket that --socket or TIDEGATE_SOCKET names: by its own word, else by where the socket is. `None`
+/// where neither names one.
+///
+/// # Errors
+/// Nobody answers there in time, and the socket's place says nothing.
+pub async fn instance(cli: &Cli) -> Option<Result<String, String>> {
+    let named = cli.socket.is_some() || std::env::var_os("TIDEGATE_SOCKET").is_some();
+    if !named {
+        return None;
+    }
+    let path = socket(cli);
+    let client = Client::new(&path);
+    let asked = tokio::time::timeout(PATIENCE, client.ask(Method::GET, "/v1/status", None)).await;
+    let answer = match asked {
+        Ok(Ok(status)) => status.get("instance").and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let by_place = || {
+        let name = path.strip_prefix("/run/tidegate").ok()?.to_str()?.strip_suffix(".sock")?;
+        (!name.contains('/')).then(|| name.to_owned())
+    };
+    Some(
+        answer
+            .or_else(by_place)
+            .ok_or_else(|| format!("no daemon on {} says which instance it is", path.display())),
+    )
 }
 
 async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
@@ -267,6 +299,21 @@ impl Asking<'_> {
         self.change(Method::POST, &target, &body).await
     }
 
+    async fn listed(&self, name: &str, prefix: &str) -> Result<(), Failure> {
+        let asked = network(prefix).ok_or_else(|| {
+            Failure::Usage(format!("\"{prefix}\" is neither an address nor ADDRESS/LENGTH"))
+        })?;
+        let mut list: WireList =
+            serde_json::from_value(self.client.ask(Method::GET, &format!("/v1/{name}"), None).await?)?;
+        list.prefixes.retain(|entry| {
+            network(&entry.prefix).is_some_and(|held| held.contains(&asked) || asked.contains(&held))
+        });
+        if list.prefixes.is_empty() {
+            return Err(Failure::Refused(format!("nothing of {asked} is on the {name} list")));
+        }
+        self.show(&serde_json::to_value(&list)?, |list: &WireList, paint| render::list(list, paint))
+    }
+
     async fn explain(&self, explain: &Explain) -> Result<(), Failure> {
         let mut body = json!({"from": explain.from});
         if let Some(url) = &explain.url {
@@ -299,21 +346,6 @@ impl Asking<'_> {
             keys.to_vec()
         };
         let show = |done: &Invalidated, _: Paint| {
-    async fn listed(&self, name: &str, prefix: &str) -> Result<(), Failure> {
-        let asked = network(prefix).ok_or_else(|| {
-            Failure::Usage(format!("\"{prefix}\" is neither an address nor ADDRESS/LENGTH"))
-        })?;
-        let mut list: WireList =
-            serde_json::from_value(self.client.ask(Method::GET, &format!("/v1/{name}"), None).await?)?;
-        list.prefixes.retain(|entry| {
-            network(&entry.prefix).is_some_and(|held| held.contains(&asked) || asked.contains(&held))
-        });
-        if list.prefixes.is_empty() {
-            return Err(Failure::Refused(format!("nothing of {asked} is on the {name} list")));
-        }
-        self.show(&serde_json::to_value(&list)?, |list: &WireList, paint| render::list(list, paint))
-    }
-
             format!("{} keys of pool {pool} are on their way to {}\n", done.keys, done.regions.join(", "))
         };
         self.send(Method::POST, "/v1/invalidations", &json!({"pool": pool, "keys": keys}), show).await
@@ -336,6 +368,11 @@ impl Asking<'_> {
         let body = confirm.map_or_else(|| json!({}), |confirm| json!({"confirm": confirm}));
         self.send(Method::POST, "/v1/reload", &body, |done: &Reloaded, _| reload_text(done)).await
     }
+}
+
+/// A prefix, or an address as one.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 fn key_values(values: &[String]) -> Result<Map<String, Value>, Failure> {
@@ -370,11 +407,6 @@ fn with_terms(mut body: Value, terms: &Terms) -> Value {
 fn changes(changed: &Changed) -> String {
     let mut text = String::new();
     if changed.changed.is_empty() {
-/// A prefix, or an address as one.
-fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
         text.push_str("nothing differs: it was so already\n");
     }
     for change in &changed.changed {

@@ -12,6 +12,6 @@ mod table;
 mod top;
 mod watch;
 
-pub use args::{Cli, Command};
-pub use ask::run;
+pub use args::{CONFIG, Cli, Command};
+pub use ask::{instance, run};
 pub use exit::Exit;
