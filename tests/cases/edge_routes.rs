@@ -85,6 +85,7 @@ fn a_client_at_home_reaches_the_origin_with_what_we_know_of_it() -> Result<()> {
     let sent = [
         "X-Forwarded-For: 127.2.0.9",
         "Tidegate-Hops: 1",
+        "Tidegate-Failover: on",
         "Connection: close, X-Drop",
         "X-Drop: 1",
         "X-Keep: 1",
@@ -100,7 +101,7 @@ fn a_client_at_home_reaches_the_origin_with_what_we_know_of_it() -> Result<()> {
     assert_eq!(seen.header("tidegate-home"), ["eu"]);
     assert_eq!(seen.header("x-keep"), ["1"]);
     assert!(seen.header("via")[0].starts_with("1.1 tidegate-eu-"));
-    for gone in ["tidegate-hops", "x-drop", "connection"] {
+    for gone in ["tidegate-hops", "tidegate-failover", "x-drop", "connection"] {
         assert!(seen.header(gone).is_empty(), "{gone}: {seen:?}");
     }
     Ok(())

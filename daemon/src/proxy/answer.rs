@@ -26,11 +26,7 @@ impl Present {
                 "content-length" => present.lengths = present.lengths.saturating_add(1),
                 "transfer-encoding" => present.codings = present.codings.saturating_add(1),
                 "connection" | "keep-alive" | "proxy-connection" | "upgrade" => present.hop_by_hop = true,
-                "tidegate-hops" | "tidegate-home" | "tidegate-client" | "tidegate-reason"
-                | "tidegate-failover" => {
-                    present.tidegate = true;
-                }
-                _ => {}
+                name => present.tidegate |= headers::is_ours(name),
             }
         }
         present
@@ -57,7 +53,6 @@ pub(crate) fn settle(status: StatusCode, headers: &mut HeaderMap, is_edges: bool
     }
     if present.tidegate && !is_edges {
         headers::strip_tidegate(headers);
-        headers.remove(headers::FAILOVER);
     }
     Ok(())
 }
@@ -147,7 +142,10 @@ mod tests {
     #[test]
     fn what_only_tidegate_says_is_not_the_upstreams_to_say() {
         assert_eq!(
-            settled(200, &[("tidegate-reason", "home"), ("connection", "x-a"), ("x-a", "1")]),
+            settled(
+                200,
+                &[("tidegate-reason", "home"), ("tidegate-x", "1"), ("connection", "x-a"), ("x-a", "1")]
+            ),
             Some(Vec::new())
         );
     }

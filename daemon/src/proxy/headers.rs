@@ -5,8 +5,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Region-to-region hops so far.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("tidegate-hops");
-/// The client's home region.
-pub(crate) const HOME: HeaderName = HeaderName::from_static("tidegate-home");
 /// The client's address, from edge to edge.
 pub(crate) const CLIENT: HeaderName = HeaderName::from_static("tidegate-client");
 /// Why tidegate itself answered.
@@ -78,9 +76,7 @@ impl Present {
                 }
                 "via" => present.via = true,
                 "cookie" => present.cookie = true,
-                "tidegate-hops" | "tidegate-home" | "tidegate-client" | "tidegate-reason" => {
-                    present.tidegate = true;
-                }
+                other if is_ours(other) => present.tidegate = true,
                 other if other.contains('_') => present.lookalikes |= is_lookalike(other),
                 _ => {}
             }
@@ -138,7 +134,7 @@ fn is_lookalike(name: &str) -> bool {
     let dashed = name.replace('_', "-");
     let ours =
         ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "content-length", "transfer-encoding"];
-    ours.contains(&dashed.as_str()) || dashed.starts_with("tidegate-")
+    ours.contains(&dashed.as_str()) || is_ours(&dashed)
 }
 
 /// Takes them out.
@@ -171,7 +167,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
         let name = name.as_str();
         !NEVER_TRAILERS.contains(&name)
             && !name.starts_with("x-forwarded-")
-            && !name.starts_with("tidegate-")
+            && !is_ours(name)
             && !name.contains(['_', '"'])
     };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| !kept(name)).cloned().collect();
@@ -357,9 +353,15 @@ pub(crate) fn forwarded_https(headers: &HeaderMap, present: &Present) -> Option<
     proto.map(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
-/// Takes out what only peers may say.
+/// `Tidegate-*`: what only edges say to each other, and to whom they serve.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.starts_with("tidegate-")
+}
+
+/// Takes out what only edges may say.
 pub(crate) fn strip_tidegate(headers: &mut HeaderMap) {
-    for name in [HOPS, HOME, CLIENT, REASON] {
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
+    for name in ours {
         headers.remove(name);
     }
 }
