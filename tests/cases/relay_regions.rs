@@ -175,6 +175,37 @@ fn a_repetition_outlives_the_receiver() -> Result<()> {
     storm::late_refill_goes(&mut eu, &mut us, Dies::Both)
 }
 
+/// A region that wrote, and then took over another's newer write, makes nobody forget that.
+#[test]
+fn the_repetition_of_a_write_that_was_taken_over_spares_the_newer_copy() -> Result<()> {
+    let after = Duration::from_secs(5);
+    let (_, eu, us) = pair("", "repeat_after = \"5s\"")?;
+    let (mut one, mut other, mut copies) = (eu.client()?, us.client()?, us.servers[0].client()?);
+    for round in 0..5 {
+        let (row, last) = (format!("row{round}"), format!("last{round}"));
+        let start = Instant::now();
+        one.set(&row, "first")?;
+        eu.settle()?;
+        other.set(&row, "second")?;
+        us.settle()?;
+        assert_eq!(one.get(&row)?, None);
+        one.set(&row, "second")?;
+        eu.settle()?;
+        if start.elapsed() >= after {
+            // Too late: the repetition may have come before the refill.
+            continue;
+        }
+        // What is behind it in the same lane tells when its repetition is over.
+        one.set(&last, "x")?;
+        eu.settle()?;
+        copies.set(&last, "late")?;
+        wait_until("the repetition", BOUND, || matches!(copies.get(&last), Ok(None)))?;
+        assert_eq!(copies.get(&row)?, Some("second".into()));
+        return Ok(());
+    }
+    anyhow::bail!("the machine was late five times")
+}
+
 /// Race 3: miss before the invalidation, set after it.
 #[test]
 fn a_set_whose_miss_is_older_than_an_invalidation_does_not_stay() -> Result<()> {

@@ -30,6 +30,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Item::Differs(b"key", 7),
         Item::Flush(0),
         Item::Refill(b"r", 9),
+        Item::Reread(b"s", 3),
         Item::Verify(b"v", 1),
     ];
     kinds.iter().for_each(|item| item.write(&mut items));

@@ -2,7 +2,8 @@
 //! as older than everything it still knows.
 //!
 //! A set is *stale* when the miss before it is older than an invalidation of its key: the client read the store before the other
-//! region's write got there. Times are counts of invalidations, given by the caller; seconds only age what nobody came back for.
+//! region's write got there. Times are counts of invalidations and of this region's own captures, given by the caller; seconds only age
+//! what nobody came back for.
 
 use super::io::Storing;
 
@@ -44,6 +45,8 @@ struct Invalidation {
 pub struct Fences {
     misses: Vec<Miss>,
     invalidations: Vec<Invalidation>,
+    /// The newest capture of any of the keys that share a place.
+    captures: Vec<u64>,
     /// The newest invalidation that had to be forgotten: any miss before it counts as overtaken.
     floor: u64,
     /// When a miss had to be forgotten last; sets without a miss are then measured by their key's invalidation alone.
@@ -58,6 +61,7 @@ impl Fences {
         Self {
             misses: vec![Miss::default(); slots],
             invalidations: vec![Invalidation::default(); slots],
+            captures: vec![0; slots],
             floor: 0,
             lost_miss_s: None,
         }
@@ -146,7 +150,7 @@ impl Fences {
         if let Some(at) = own {
             let miss = std::mem::take(&mut self.misses[at]);
             let stale = self.overtaken(key, hash, miss.count);
-            return Storing { refill: miss.sure, stale, since: Some(miss.count) };
+            return Storing { refill: miss.sure, stale, since: Some(miss.count), own: true };
         }
         let recent = |m: &Miss| known(m) && now_s.saturating_sub(m.at_s) <= FOREIGN_MISS_S;
         let foreign = bucket.filter(|&at| recent(&self.misses[at])).min_by_key(|&at| self.misses[at].count);
@@ -156,7 +160,7 @@ impl Fences {
             if !stale {
                 self.misses[at].used = false;
             }
-            return Storing { refill: miss.sure, stale, since: Some(miss.count) };
+            return Storing { refill: miss.sure, stale, since: Some(miss.count), own: false };
         }
         let lost = self.lost_miss_s.is_some_and(|at| now_s.saturating_sub(at) <= FOREIGN_MISS_S);
         let stale = lost
@@ -164,7 +168,25 @@ impl Fences {
                 let told = hash.is_some() && entry.hash == hash && entry.other == 0;
                 now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S && !told
             });
-        Storing { refill: false, stale, since: None }
+        Storing { refill: false, stale, since: None, own: false }
+    }
+
+    /// A write of `key` is captured, as number `count`, and will be put in order with the others after this.
+    pub fn captured(&mut self, key: u64, count: u64) {
+        let place = self.place(key);
+        self.captures[place] = self.captures[place].max(count);
+    }
+
+    /// As [`Self::captured`], of a value that was read after a miss at `since`. Whether it is a *reread*: nothing of the key was captured
+    /// since that miss, so that its reader saw what this region wrote before. To be asked when its place among the others is sure.
+    pub fn reread(&mut self, key: u64, since: u64, count: u64) -> bool {
+        let last = self.captures[self.place(key)];
+        self.captured(key, count);
+        last <= since
+    }
+
+    fn place(&self, key: u64) -> usize {
+        self.bucket(key).start + usize::try_from((key >> 24) % WAYS as u64).unwrap_or(0)
     }
 
     /// Whether `key` was invalidated after `since`, other than towards the very value with `hash`.
@@ -259,6 +281,22 @@ mod tests {
         fences.invalidated(K, None, 1, 11);
         assert!(fences.storing(K, 0, Some(5), 12).stale);
         assert!(!fences.storing(K + 100, 0, Some(5), 12).stale, "never invalidated");
+    }
+
+    #[test]
+    fn a_refill_is_a_reread_unless_its_key_was_captured_after_its_miss() {
+        let mut fences = Fences::new(4);
+        fences.captured(K, 1);
+        fences.missed(K, 1, true, 1, 10);
+        let own = fences.storing(K, 1, Some(5), 11);
+        assert_eq!(own.read_after(), Some(1));
+        assert!(fences.reread(K, 1, 2), "its reader saw the write");
+        assert!(!fences.reread(K, 1, 3), "it may have read before the one that was captured as 2");
+        fences.missed(K, 2, true, 3, 12);
+        assert_eq!(fences.storing(K, 3, Some(5), 12).read_after(), None, "nobody knows whose set it was");
+        fences.missed(K, 2, true, 3, 12);
+        fences.invalidated(K, None, 4, 13);
+        assert_eq!(fences.storing(K, 2, Some(5), 13).read_after(), None, "stale");
     }
 
     #[test]

@@ -276,9 +276,11 @@ fn size(item: &Item<'_>) -> usize {
 fn name(item: &Item<'_>) -> Box<[u8]> {
     match item {
         Item::Flush(delay_s) => delay_s.to_le_bytes().to_vec(),
-        Item::Forget(key) | Item::Differs(key, _) | Item::Refill(key, _) | Item::Verify(key, _) => {
-            [b"k", *key].concat()
-        }
+        Item::Forget(key)
+        | Item::Differs(key, _)
+        | Item::Refill(key, _)
+        | Item::Reread(key, _)
+        | Item::Verify(key, _) => [b"k", *key].concat(),
     }
     .into_boxed_slice()
 }

@@ -10,6 +10,7 @@ const DIFFERS: u8 = 2;
 const FLUSH: u8 = 3;
 const VERIFY: u8 = 4;
 const REFILL: u8 = 5;
+const REREAD: u8 = 6;
 
 /// One invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,15 @@ pub enum Item<'a> {
     Verify(&'a [u8], u128),
     /// As [`Item::Differs`], see [`Effect::Refill`].
     Refill(&'a [u8], u128),
+    /// As [`Item::Refill`], and the value was read after every write of that key that the same sender sent before.
+    Reread(&'a [u8], u128),
+}
+
+/// The refill at the beginning of `items` is a reread.
+pub fn mark_reread(items: &mut [u8]) {
+    if let Some(tag) = items.first_mut().filter(|tag| **tag == REFILL) {
+        *tag = REREAD;
+    }
 }
 
 impl<'a> Item<'a> {
@@ -43,7 +53,7 @@ impl<'a> Item<'a> {
         match *self {
             Self::Forget(key) => Some((key, Effect::Forget)),
             Self::Differs(key, hash) | Self::Verify(key, hash) => Some((key, Effect::Differs(hash))),
-            Self::Refill(key, hash) => Some((key, Effect::Refill(hash))),
+            Self::Refill(key, hash) | Self::Reread(key, hash) => Some((key, Effect::Refill(hash))),
             Self::Flush(_) => None,
         }
     }
@@ -55,6 +65,7 @@ impl<'a> Item<'a> {
             Self::Differs(key, hash) => (DIFFERS, key, Some(hash)),
             Self::Verify(key, hash) => (VERIFY, key, Some(hash)),
             Self::Refill(key, hash) => (REFILL, key, Some(hash)),
+            Self::Reread(key, hash) => (REREAD, key, Some(hash)),
             Self::Flush(delay_s) => {
                 out.push(FLUSH);
                 out.extend_from_slice(&delay_s.to_le_bytes());
@@ -116,6 +127,7 @@ impl<'a> Items<'a> {
             DIFFERS => Some(Item::Differs(key, hash)),
             VERIFY => Some(Item::Verify(key, hash)),
             REFILL => Some(Item::Refill(key, hash)),
+            REREAD => Some(Item::Reread(key, hash)),
             _ => None,
         }
     }
@@ -147,6 +159,7 @@ mod tests {
             Item::Flush(9),
             Item::Verify(b"c", u128::MAX),
             Item::Refill(b"d", 1),
+            Item::Reread(b"e", 2),
         ];
         let mut bytes = Vec::new();
         for item in &items {

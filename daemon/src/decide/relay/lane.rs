@@ -74,8 +74,21 @@ impl Hasher for Pass {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     number: u64,
-    /// 0 forgets in any case, else a part of the hash.
+    /// 0 forgets in any case, else a part of the hash and, in the last two bits, how much is done for it: more for a write than for a
+    /// refill.
     mark: u64,
+}
+
+impl Slot {
+    /// Whether something with this mark is said by this one already.
+    fn covers(self, mark: u64) -> bool {
+        self.mark == 0 || (self.same(mark) && self.mark >= mark)
+    }
+
+    /// Whether the same copy may stay.
+    fn same(self, mark: u64) -> bool {
+        self.mark != 0 && mark != 0 && self.mark >> 2 == mark >> 2
+    }
 }
 
 /// One pool towards one region.
@@ -173,12 +186,13 @@ impl Lane {
             Some(slot) => {
                 self.books.coalesced += 1;
                 let waits = slot.number >= self.sent;
-                if waits && (slot.mark == mark || slot.mark == 0) {
+                if waits && slot.covers(mark) {
                     return;
                 }
-                *slot = Slot { number, mark: if waits { 0 } else { mark } };
+                let forgets = waits && !slot.same(mark);
+                *slot = Slot { number, mark: if forgets { 0 } else { mark } };
                 match item.key() {
-                    Some((key, _)) if waits => self.append(&Item::Forget(key)),
+                    Some((key, _)) if forgets => self.append(&Item::Forget(key)),
                     _ => self.append(item),
                 }
             }
@@ -326,15 +340,16 @@ impl Lane {
     }
 
     fn name(&self, item: &Item<'_>) -> (u128, u64) {
-        match item {
-            Item::Flush(_) => (u128::MAX, 0),
-            Item::Forget(key) => (xxh3_128_with_seed(key, self.seed), 0),
-            Item::Differs(key, hash) | Item::Verify(key, hash) | Item::Refill(key, hash) => {
-                #[expect(clippy::cast_possible_truncation, reason = "half a hash tells values apart")]
-                let mark = *hash as u64 | 1;
-                (xxh3_128_with_seed(key, self.seed), mark)
-            }
-        }
+        let (key, hash, kind) = match *item {
+            Item::Flush(_) => return (u128::MAX, 0),
+            Item::Forget(key) => return (xxh3_128_with_seed(key, self.seed), 0),
+            Item::Refill(key, hash) => (key, hash, 1),
+            Item::Reread(key, hash) => (key, hash, 2),
+            Item::Differs(key, hash) | Item::Verify(key, hash) => (key, hash, 3),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "half a hash tells values apart")]
+        let mark = (hash as u64) << 2 | kind;
+        (xxh3_128_with_seed(key, self.seed), mark)
     }
 }
 
@@ -369,6 +384,19 @@ mod tests {
         assert_eq!(lane.applied(&third), 1);
         assert!(closed(&lane));
         assert_eq!(lane.pending(), 0);
+    }
+
+    #[test]
+    fn a_write_does_not_melt_into_a_refill_of_the_same_value() {
+        let mut lane = Lane::new(1, Books::default(), 1);
+        for item in [Item::Refill(b"k", 1), Item::Reread(b"k", 1), Item::Differs(b"k", 1)] {
+            lane.capture(&item);
+            lane.capture(&Item::Refill(b"k", 1));
+        }
+        let row = lane.take_row(0).expect("a row");
+        assert_eq!(items(&row), [Item::Refill(b"k", 1), Item::Reread(b"k", 1), Item::Differs(b"k", 1)]);
+        assert_eq!((lane.pending(), lane.books().coalesced), (1, 5));
+        assert!(closed(&lane));
     }
 
     #[test]

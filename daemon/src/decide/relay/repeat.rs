@@ -5,6 +5,11 @@
 //! key: the write's own repetition covers it, and one connection keeps its order. And a refill that found an equal copy: this region's
 //! store has the row already.
 //!
+//! A [reread](Item::Reread) says what the writes before it became: the sender's store had them when it was read, so that if one of them
+//! was the last of all, the value that was read is that write's. What is left of them is therefore compared with that value, at their
+//! own time. So a region that wrote, and then took over what another wrote since, makes nobody forget that. A key that is to be forgotten
+//! in any case is: an operator may have asked for it, who wrote nothing.
+//!
 //! Memory is bounded by [`Repeats::full`]: its owner takes nothing new then.
 
 use std::collections::{HashMap, VecDeque};
@@ -21,8 +26,8 @@ use super::lane::Pass;
 const MOST: usize = 64 * 1024 * 1024;
 /// What an entry costs beside its items.
 const ENTRY: usize = 192;
-/// What each item costs beside its bytes.
-const ITEM: usize = 40;
+/// What each item costs beside its bytes: with its place in the table of the newest, half of which may be empty.
+const ITEM: usize = 104;
 /// Most bytes taken at once.
 const TAKE: usize = 256 * 1024;
 /// Refills of a key that differed in a row, until it is slowed.
@@ -33,7 +38,7 @@ pub const SLOWED: Duration = Duration::from_secs(1);
 /// Whether a copy that differs from this item stays for a while: `rounds` times in a row it did before.
 #[must_use]
 pub fn slows(item: &Item<'_>, rounds: u8) -> bool {
-    matches!(item, Item::Refill(..)) && rounds >= ROUNDS
+    matches!(item, Item::Refill(..) | Item::Reread(..)) && rounds >= ROUNDS
 }
 
 /// One batch of a sender, as it was applied.
@@ -57,8 +62,21 @@ struct Part {
     items: Vec<u8>,
 }
 
-/// Keys by sender, and the number of their newest write.
-type Newest = HashMap<u64, u64, BuildHasherDefault<Pass>>;
+/// The newest that is known of a sender's key; numbers are those of items, from 1.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Its newest item that waits.
+    item: u64,
+    /// Its newest write; 0 without one.
+    write: u64,
+    /// What items before this number became; 0 where nobody said.
+    reread: u64,
+    /// The hash of that, in bytes since their order is of no account here and a number's would cost room.
+    hash: [u8; 16],
+}
+
+/// By key and sender.
+type Newest = HashMap<u64, Known, BuildHasherDefault<Pass>>;
 
 fn name(key: &[u8], sender: u64) -> u64 {
     xxh3_64_with_seed(key, sender)
@@ -100,7 +118,7 @@ impl<W> Repeats<W> {
             newest: Newest::default(),
             groups: HashMap::new(),
             group: 0,
-            next: 0,
+            next: 1,
             bytes: 0,
         }
     }
@@ -141,19 +159,28 @@ impl<W> Repeats<W> {
     fn keep(&mut self, batch: &Batch<'_>, equal: impl Fn(usize) -> bool, group: u64, now: Instant) -> bool {
         let (mut kept, first) = (Vec::with_capacity(batch.items.len()), self.next);
         for (at, item) in Items::new(batch.items).enumerate() {
+            if let Item::Reread(key, hash) = item
+                && let Some(known) = self.newest.get_mut(&name(key, batch.sender))
+            {
+                (known.reread, known.hash) = (self.next, hash.to_le_bytes());
+            }
             let needless = match item {
                 // A flush to come is repeated after it came.
                 Item::Verify(..) | Item::Flush(1..) => true,
-                Item::Refill(..) => equal(at),
+                Item::Refill(..) | Item::Reread(..) => equal(at),
                 _ => false,
             };
             if needless {
                 continue;
             }
             item.write(&mut kept);
-            // A refill may be read before what it seems to follow: it takes nothing's place.
-            if let Some((key, Effect::Forget | Effect::Differs(_))) = item.key() {
-                self.newest.insert(name(key, batch.sender), self.next);
+            if let Some((key, effect)) = item.key() {
+                let known = self.newest.entry(name(key, batch.sender)).or_default();
+                known.item = self.next;
+                // A refill may be read before what it seems to follow: it takes nothing's place.
+                if !matches!(effect, Effect::Refill(_)) {
+                    known.write = self.next;
+                }
             }
             self.next += 1;
         }
@@ -187,7 +214,7 @@ impl<W> Repeats<W> {
         while due(later) && taken.items.len() <= TAKE {
             let Some(part) = later.pop_front() else { break };
             for (number, item) in (part.first..).zip(Items::new(&part.items)) {
-                if !superseded(newest, &item, part.sender, number) {
+                if let Some(item) = again(newest, item, part.sender, number) {
                     item.write(&mut taken.items);
                 }
             }
@@ -227,18 +254,19 @@ impl<W> Repeats<W> {
     }
 }
 
-/// Whether a later write of the same sender covers the item; what is the newest itself is forgotten.
-fn superseded(newest: &mut Newest, item: &Item<'_>, sender: u64, number: u64) -> bool {
-    let Some((key, _)) = item.key() else { return false };
+/// What an item asks for by now, unless a later write of the same sender covers it. Of a key whose newest item this is, all is forgotten.
+fn again<'a>(newest: &mut Newest, item: Item<'a>, sender: u64, number: u64) -> Option<Item<'a>> {
+    let Some((key, effect)) = item.key() else { return Some(item) };
     let name = name(key, sender);
-    match newest.get(&name) {
-        Some(&last) if last == number => {
-            newest.remove(&name);
-            false
-        }
-        Some(&last) => last > number,
-        None => false,
+    let Some(&known) = newest.get(&name) else { return Some(item) };
+    if known.item == number {
+        newest.remove(&name);
     }
+    if known.write > number {
+        return None;
+    }
+    let became = known.reread > number && effect != Effect::Forget;
+    Some(if became { Item::Differs(key, u128::from_le_bytes(known.hash)) } else { item })
 }
 
 #[cfg(test)]
@@ -313,6 +341,32 @@ mod tests {
         assert_eq!(repeats.take(now + AFTER).items, bytes(&[Item::Differs(b"b", 1), Item::Refill(b"c", 1)]));
         let alone = bytes(&[Item::Refill(b"a", 1)]);
         assert_eq!(repeats.applied(&batch(&alone), |_| true, Vec::new(), vec![()], now), Some(vec![()]));
+    }
+
+    #[test]
+    fn a_reread_says_what_the_writes_before_it_became_and_no_others() {
+        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let mut apply = |sender, item: Item<'_>, equal: bool, later_ms| {
+            let (items, at) = (bytes(&[item]), now + Duration::from_millis(later_ms));
+            repeats.applied(&[Batch { sender, items: &items }], |_| equal, Vec::new(), vec![()], at);
+        };
+        apply(1, Item::Differs(b"a", 1), false, 0);
+        apply(1, Item::Forget(b"c"), false, 0);
+        apply(1, Item::Forget(b"b"), false, 0);
+        apply(2, Item::Differs(b"a", 2), false, 0);
+        apply(1, Item::Reread(b"a", 2), true, 1);
+        apply(1, Item::Reread(b"b", 5), false, 1);
+        apply(1, Item::Reread(b"b", 6), true, 2);
+        apply(1, Item::Reread(b"c", 2), true, 1);
+        apply(1, Item::Refill(b"a", 7), false, 3);
+        apply(1, Item::Differs(b"b", 8), false, 4);
+        let first = repeats.take(now + AFTER);
+        let left = [Item::Differs(b"a", 2), Item::Forget(b"c"), Item::Differs(b"a", 2)];
+        assert_eq!(first.items, bytes(&left), "b was written anew");
+        let rest = repeats.take(now + 2 * AFTER);
+        assert_eq!(rest.items, bytes(&[Item::Refill(b"a", 7), Item::Differs(b"b", 8)]));
+        assert_eq!(repeats.done(first).len() + repeats.done(rest).len(), 7);
+        assert_eq!((repeats.bytes, repeats.newest.len()), (0, 0));
     }
 
     #[test]

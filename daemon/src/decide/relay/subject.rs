@@ -60,7 +60,7 @@ impl Way {
         let item = match Items::new(items).next() {
             Some(Item::Flush(delay_s)) => format!("f{delay_s}"),
             Some(Item::Verify(key, _)) => format!("v{}", URL_SAFE_NO_PAD.encode(key)),
-            Some(Item::Forget(key) | Item::Differs(key, _) | Item::Refill(key, _)) => {
+            Some(Item::Forget(key) | Item::Differs(key, _) | Item::Refill(key, _) | Item::Reread(key, _)) => {
                 format!("k{}", URL_SAFE_NO_PAD.encode(key))
             }
             None => "n".to_owned(),

@@ -125,7 +125,9 @@ fn first(item: &Item<'_>, place: usize, ask: &mut Vec<u8>) {
             command(b"md ", key, ask);
             ask.extend_from_slice(b" q\r\n");
         }
-        Item::Differs(key, _) | Item::Verify(key, _) | Item::Refill(key, _) => look(key, place, ask),
+        Item::Differs(key, _) | Item::Verify(key, _) | Item::Refill(key, _) | Item::Reread(key, _) => {
+            look(key, place, ask);
+        }
     }
 }
 

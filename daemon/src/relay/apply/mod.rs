@@ -261,7 +261,9 @@ impl Applier {
     ) -> io::Result<Vec<Fate>> {
         let pool = Arc::clone(&self.pool);
         let spare = |place: usize| match &items[place] {
-            item @ Item::Refill(key, _) if turn == Turn::First => slows(item, pool.rounds(key)),
+            item @ (Item::Refill(key, _) | Item::Reread(key, _)) if turn == Turn::First => {
+                slows(item, pool.rounds(key))
+            }
             _ => false,
         };
         let fates = link.apply(items, &spare).await?;
@@ -281,7 +283,7 @@ impl Applier {
                 }
                 Fate::Differed => {
                     counters.deleted.fetch_add(1, Ordering::Relaxed);
-                    if let (Item::Refill(key, hash), Turn::First) = (item, turn)
+                    if let (Item::Refill(key, hash) | Item::Reread(key, hash), Turn::First) = (item, turn)
                         && slows(item, self.pool.differed(key).saturating_sub(1))
                     {
                         Item::Differs(key, *hash).write(&mut slowed);

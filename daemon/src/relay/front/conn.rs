@@ -19,7 +19,7 @@ use super::shared::Shared;
 use crate::decide::relay::delay;
 use crate::decide::relay::effect::Effect;
 use crate::decide::relay::io::{Io, Storing};
-use crate::decide::relay::item::Item;
+use crate::decide::relay::item::{Item, Items, mark_reread};
 use crate::decide::relay::session::Session;
 use crate::decide::relay::single;
 use crate::relay::spool::unix_ms;
@@ -60,6 +60,8 @@ struct Ends {
     out: Out,
     /// Items captured and not yet submitted.
     captures: Vec<u8>,
+    /// Refills among them that may be rereads: where, and the count at their miss.
+    rereads: Vec<(usize, u64)>,
     /// Of the newest submission.
     ticket: u64,
     id: u64,
@@ -68,10 +70,24 @@ struct Ends {
 impl Ends {
     fn submit(&mut self) {
         if !self.captures.is_empty() {
-            let ticket = self.pool.spool.submit(self.pool.place, &self.captures);
+            let (pool, rereads) = (&self.pool, &self.rereads);
+            let ticket = pool.spool.submit_looking(pool.place, &self.captures, |items| {
+                for &(at, since) in rereads {
+                    judge(pool, &mut items[at..], since);
+                }
+            });
             self.ticket = self.ticket.max(ticket);
             self.captures.clear();
+            self.rereads.clear();
         }
+    }
+}
+
+/// Marks the refill at the beginning of `items` as a reread, if it is one.
+fn judge(pool: &Pool, items: &mut [u8], since: u64) {
+    let key = Items::new(items).next().and_then(|item| item.key());
+    if key.is_some_and(|(key, _)| pool.reread(key, since)) {
+        mark_reread(items);
     }
 }
 
@@ -90,7 +106,16 @@ impl Io for Ends {
     }
 
     fn captured(&mut self, key: &[u8], effect: Effect) {
+        self.pool.captured(key);
         Item::new(key, effect).write(&mut self.captures);
+    }
+
+    fn reread(&mut self, key: &[u8], hash: u128, since: u64) {
+        let at = self.captures.len();
+        Item::Refill(key, hash).write(&mut self.captures);
+        if at < self.captures.len() {
+            self.rereads.push((at, since));
+        }
     }
 
     fn flushed(&mut self, delay_s: u32) {
@@ -135,7 +160,18 @@ impl Conn {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (gate, seats) = (Arc::clone(shared.gate()), Seats::new(shared));
         let out = Out::default();
-        let ends = Ends { pool, client, lanes, seats, gate, out, captures: Vec::new(), ticket: 0, id };
+        let ends = Ends {
+            pool,
+            client,
+            lanes,
+            seats,
+            gate,
+            out,
+            captures: Vec::new(),
+            rereads: Vec::new(),
+            ticket: 0,
+            id,
+        };
         Self { session, held: Vec::new(), early: false, client_done: false, server_done: false, ends }
     }
 

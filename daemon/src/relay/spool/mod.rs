@@ -166,11 +166,19 @@ impl Spool {
     /// Hands over items of a pool; the ticket is durable once they are.
     #[must_use]
     pub fn submit(&self, pool: usize, items: &[u8]) -> u64 {
+        self.submit_looking(pool, items, |_| {})
+    }
+
+    /// As [`Self::submit`]. `look` may change tags among the items once nothing can come between what was submitted before and them.
+    #[must_use]
+    pub fn submit_looking(&self, pool: usize, items: &[u8], look: impl FnOnce(&mut [u8])) -> u64 {
         if items.is_empty() || !self.shared.relayed[pool] {
             return 0;
         }
         let mut inbox = lock(&self.shared.inbox);
+        let from = inbox.pools[pool].len();
         inbox.pools[pool].extend_from_slice(items);
+        look(&mut inbox.pools[pool][from..]);
         inbox.bytes += items.len();
         inbox.ticket += 1;
         let ticket = inbox.ticket;

@@ -111,7 +111,7 @@ impl Session {
         if changed && !head.skip {
             match head.op {
                 Op::Flush(delay_s) => io.flushed(delay_s),
-                _ if head.op.writes() => io.captured(self.order.front_key(), head.effect()),
+                _ if head.op.writes() => head.capture(self.order.front_key(), io),
                 _ => {}
             }
         }

@@ -219,7 +219,7 @@ impl Session {
         }
         match head.op {
             Op::Flush(delay_s) => io.flushed(delay_s),
-            _ => io.captured(self.order.front_key(), head.effect()),
+            _ => head.capture(self.order.front_key(), io),
         }
     }
 

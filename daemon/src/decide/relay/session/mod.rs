@@ -19,7 +19,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
-use self::order::{Op, Order, Pending, effect};
+use self::order::{Op, Order, Pending, capture, effect};
 use super::effect::Effect;
 use super::io::Io;
 use super::ketama::Ketama;
@@ -355,9 +355,10 @@ impl Session {
                 (pending.hash, pending.complete, pending.skip) = (hash, true, skip);
                 pending.refill = storing.refill;
                 pending.since = storing.since.filter(|_| !storing.stale);
+                pending.read_after = storing.read_after();
             }
             None if body.id.is_none() && !skip => {
-                io.captured(&self.key, effect(hash, storing.refill));
+                capture(&self.key, effect(hash, storing.refill), storing.read_after(), io);
             }
             None => {}
         }

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::decide::relay::effect::Effect;
+use crate::decide::relay::io::Io;
+#[cfg(doc)]
+use crate::decide::relay::io::Storing;
 use crate::decide::relay::keys::KeyQueue;
 
 /// Most requests without an answer on one connection.
@@ -84,6 +87,8 @@ pub(super) struct Pending {
     pub(super) hash: Option<u128>,
     /// The invalidation count at the miss before it.
     pub(super) since: Option<u64>,
+    /// See [`Storing::read_after`].
+    pub(super) read_after: Option<u64>,
 }
 
 impl Pending {
@@ -103,12 +108,26 @@ impl Pending {
             opaque: 0,
             hash: None,
             since: None,
+            read_after: None,
         }
     }
 
     /// What its success means for the other regions.
     pub(super) fn effect(&self) -> Effect {
         effect(self.hash, self.refill)
+    }
+
+    /// It succeeded, at this key.
+    pub(super) fn capture(&self, key: &[u8], io: &mut impl Io) {
+        capture(key, self.effect(), self.read_after, io);
+    }
+}
+
+/// Captures a write; a refill with the count that it was read after.
+pub(super) fn capture(key: &[u8], effect: Effect, read_after: Option<u64>, io: &mut impl Io) {
+    match (effect, read_after) {
+        (Effect::Refill(hash), Some(since)) => io.reread(key, hash, since),
+        _ => io.captured(key, effect),
     }
 }
 

@@ -9,6 +9,7 @@ struct World {
     sent: Vec<Vec<u8>>,
     delivered: Vec<u8>,
     captured: Vec<(Vec<u8>, Effect)>,
+    reread: Vec<Vec<u8>>,
     flushed: Vec<u32>,
     missed: Vec<Vec<u8>>,
     stale: bool,
@@ -28,6 +29,11 @@ impl Io for World {
     fn captured(&mut self, key: &[u8], effect: Effect) {
         self.captured.push((key.to_vec(), effect));
     }
+    fn reread(&mut self, key: &[u8], hash: u128, since: u64) {
+        assert_eq!(since, 0);
+        self.reread.push(key.to_vec());
+        self.captured(key, Effect::Refill(hash));
+    }
     fn flushed(&mut self, delay_s: u32) {
         self.flushed.push(delay_s);
     }
@@ -35,7 +41,7 @@ impl Io for World {
         self.missed.push(key.to_vec());
     }
     fn storing(&mut self, _key: &[u8], _hash: Option<u128>) -> Storing {
-        Storing { refill: self.refill, stale: self.stale, since: Some(0) }
+        Storing { refill: self.refill, stale: self.stale, since: Some(0), own: self.refill }
     }
     fn overtaken(&mut self, _key: &[u8], _hash: Option<u128>, _since: u64) -> bool {
         self.overtaken
@@ -357,6 +363,35 @@ fn a_quiet_write_that_failed_does_not_end_the_dialogue() {
     assert!(!world.blind);
     assert_eq!(world.missed, [b"gone".to_vec()]);
     assert_eq!(world.captured, [set("a", b"x"), forget("none"), set("b", b"z")]);
+}
+
+#[test]
+fn a_refill_says_what_miss_it_was_read_after_unless_it_is_stale_or_unsure() {
+    let frames = [
+        frame(0x80, 0x01, 1, 0, &[0; 8], b"a", b"x"),
+        frame(0x80, 0x11, 2, 0, &[0; 8], b"b", b"y"),
+        frame(0x80, 0x0a, 3, 0, &[], b"", b""),
+    ];
+    let answers = [frame(0x81, 0x01, 1, 0, &[], b"", b""), frame(0x81, 0x0a, 3, 0, &[], b"", b"")];
+    let text = b"set a 0 0 1\r\nx\r\nset b 0 0 1 noreply\r\ny\r\nms c 1\r\nz\r\n";
+    let cases: [(&[u8], &[u8], &[&str]); 3] = [
+        (text, b"STORED\r\nHD\r\n", &["b", "a", "c"]),
+        (b"set a 0 0 1\r\nx\r\n", b"SERVER_ERROR out of memory storing object\r\n", &["a"]),
+        (&frames.concat(), &answers.concat(), &["b", "a"]),
+    ];
+    for (request, answer, keys) in cases {
+        for stale in [false, true] {
+            let mut world = World { refill: true, stale, ..World::default() };
+            let mut session = Session::new(Policy::default(), 1, None, false);
+            feed(&mut session, &mut world, request, 4096, false);
+            feed(&mut session, &mut world, answer, 4096, true);
+            session.end(&mut world);
+            assert!(world.captured.iter().all(|(_, effect)| matches!(effect, Effect::Refill(_))));
+            let reread: Vec<&[u8]> = world.reread.iter().map(Vec::as_slice).collect();
+            let expected: Vec<&[u8]> = keys.iter().filter(|_| !stale).map(|key| key.as_bytes()).collect();
+            assert_eq!(reread, expected);
+        }
+    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(super) struct Done {
     pub(super) forwarded: Vec<u8>,
     pub(super) captured: bool,
     pub(super) stale_sets: u64,
+    pub(super) rereads: u64,
 }
 
 struct Ends<'a> {
@@ -61,7 +62,18 @@ impl Io for Ends<'_> {
         self.delivered.extend_from_slice(bytes);
     }
     fn captured(&mut self, key: &[u8], effect: Effect) {
+        self.host.invalidations += 1;
+        self.host.fences.captured(name(key), self.host.invalidations);
         Item::new(key, effect).write(&mut self.captures);
+    }
+    fn reread(&mut self, key: &[u8], hash: u128, since: u64) {
+        self.host.invalidations += 1;
+        if self.host.fences.reread(name(key), since, self.host.invalidations) {
+            self.done.rereads += 1;
+            Item::Reread(key, hash).write(&mut self.captures);
+        } else {
+            Item::Refill(key, hash).write(&mut self.captures);
+        }
     }
     fn flushed(&mut self, delay_s: u32) {
         Item::Flush(delay_s).write(&mut self.captures);

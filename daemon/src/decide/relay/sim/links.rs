@@ -147,7 +147,8 @@ impl World {
             Work::First(Job { items, link, number }) => {
                 let (slowed, equal) = self.forget(host, &items, true);
                 let told = vec![(link, number)];
-                let batch = [Batch { sender: link as u64, items: &items }];
+                let sender = if self.dials.mixed { 0 } else { link as u64 };
+                let batch = [Batch { sender, items: &items }];
                 let repeats = &mut self.hosts[host].repeats;
                 let rests = repeats.applied(&batch, |at| equal[at], slowed, told, now).is_none();
                 self.over(link, 1, Event::Ack(link, number, rests));

@@ -32,6 +32,8 @@ struct Dials {
     think_ms: u64,
     /// Different values that a row has.
     values: usize,
+    /// All links count as one sender, whose newest word about a key stands for those before.
+    mixed: bool,
     /// Crashes, partitions, full disks and the like.
     storms: bool,
     /// Clients read on after the last write: their refills heal what nobody else would have.
@@ -46,6 +48,7 @@ const DEFAULTS: Dials = Dials {
     lag_ms: 1000,
     think_ms: 300,
     values: 250,
+    mixed: false,
     storms: true,
     reads_on: true,
     told: true,
@@ -63,6 +66,7 @@ struct Totals {
     deleted: u64,
     slowed: u64,
     stale_sets: u64,
+    rereads: u64,
     copies: u64,
     late: u64,
     disturbances: u64,
@@ -71,7 +75,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn all(&self) -> [u64; 14] {
+    fn all(&self) -> [u64; 15] {
         [
             self.reads,
             self.refills,
@@ -82,6 +86,7 @@ impl Totals {
             self.deleted,
             self.slowed,
             self.stale_sets,
+            self.rereads,
             self.copies,
             self.late,
             self.disturbances,
@@ -148,6 +153,7 @@ fn sums(all: &[Totals]) -> Totals {
         deleted: sum(all, |one| one.deleted),
         slowed: sum(all, |one| one.slowed),
         stale_sets: sum(all, |one| one.stale_sets),
+        rereads: sum(all, |one| one.rereads),
         copies: sum(all, |one| one.copies),
         late: sum(all, |one| one.late),
         disturbances: sum(all, |one| one.disturbances),
@@ -164,6 +170,7 @@ fn without_a_protection_stale_copies_stay() {
     let cases = [
         ("defaults", calm),
         ("no repetition, lagging store", once),
+        ("all regions as one sender", Dials { mixed: true, ..calm }),
         ("no repetition, no lag", Dials { lag_ms: 0, ..once }),
         ("no repetition, no lag, no fences", Dials { lag_ms: 0, fenced: false, ..once }),
     ];
@@ -173,5 +180,5 @@ fn without_a_protection_stale_copies_stay() {
         stale
     });
     assert_eq!(counts[0], 0);
-    assert!(counts[1] > counts[2] && counts[3] > counts[2], "{counts:?}");
+    assert!(counts[1] > counts[3] && counts[4] > counts[3] && counts[2] > 0, "{counts:?}");
 }

@@ -68,6 +68,10 @@ pub(super) struct World {
     pub(super) number: u64,
     pub(super) caches: Vec<Cache>,
     pub(super) store: Store,
+    /// Most that each region's replica is behind.
+    lags_ms: Vec<u64>,
+    /// Most between a write to the store and the one to the cache: two regions' may come in the inverse order.
+    hurry_ms: u64,
     pub(super) hosts: Vec<Host>,
     pub(super) conns: Vec<Conn>,
     pub(super) links: Vec<Link>,
@@ -99,7 +103,11 @@ impl World {
             task: Task::Idle,
             heard: Vec::new(),
         });
+        let lags_ms = (0..regions).map(|_| dials.lag_ms / chance.pick(&[1, 1, 2, 10])).collect();
+        let hurry_ms = chance.pick(&[50, 50, 500]);
         let mut world = Self {
+            lags_ms,
+            hurry_ms,
             clients: clients.collect(),
             most_pending: chance.pick(&[4, 1000, 1000]),
             chance,
@@ -259,7 +267,7 @@ impl World {
         let version = self.store.write(region, number, byte);
         self.totals.writes += 1;
         for other in (0..self.caches.len()).filter(|other| *other != region) {
-            self.after(0, self.dials.lag_ms * MS, Event::Replicate(other, number, version));
+            self.after(0, self.lags_ms[other] * MS, Event::Replicate(other, number, version));
         }
         let text = value(byte);
         let command = match self.chance.below(3) {
@@ -267,7 +275,7 @@ impl World {
             _ => format!("set k{number} 0 0 {}\r\n{text}\r\n", text.len()),
         };
         self.clients[client].task = Task::Think { key: number, writes: true, command: command.into() };
-        self.after(0, 50 * MS, Event::Client(client));
+        self.after(0, self.hurry_ms * MS, Event::Client(client));
     }
 
     fn store_copy(&mut self, client: usize, key: usize, writes: bool, command: &[u8]) {
@@ -388,6 +396,7 @@ impl World {
         let now_s = u32::try_from(self.now / (1000 * MS)).expect("short");
         let done = at.hear(side, bytes, &mut self.hosts[host], (conn, now_s, self.dials.fenced));
         self.totals.stale_sets += done.stale_sets;
+        self.totals.rereads += done.rereads;
         if !done.forwarded.is_empty() {
             self.travel(conn, 1, Event::ToServer(conn, done.forwarded));
         }
