@@ -16,6 +16,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::clock;
@@ -215,7 +216,8 @@ impl Alarm {
             if !moved && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
-            if sleep.as_mut().poll(cx).is_pending() {
+            // Whatever is left of the turn: without it the timer would not be set, and nobody asks again.
+            if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if let Some(late) = pace.late(clock::now().0) {
@@ -234,5 +236,29 @@ impl Alarm {
             none => *none = Some(Box::pin(tokio::time::sleep_until(at))),
         }
         self.set_for = deadline;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_set_at_the_end_of_a_turn_goes_off() {
+        let pace = Pace::with_pause(Duration::from_millis(20));
+        pace.wrote(&Poll::<()>::Pending);
+        let mut alarm = pin!(Alarm::new());
+        let late = poll_fn(|cx| {
+            while has_budget_remaining() {
+                _ = pin!(consume_budget()).poll(cx);
+            }
+            alarm.as_mut().poll(&pace, cx)
+        });
+        let late = tokio::time::timeout(Duration::from_secs(60), late).await;
+        assert_eq!(late.ok(), Some(Late::Write), "it was never set");
     }
 }

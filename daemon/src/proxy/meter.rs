@@ -293,13 +293,18 @@ impl AsyncWrite for Metered {
 impl Pace {
     /// A connection under ordinary limits.
     pub(crate) fn of_defaults() -> Self {
+        Self::with_pause(std::time::Duration::from_secs(30))
+    }
+
+    /// The same, but for how long a client may take nothing.
+    pub(crate) fn with_pause(body_idle_timeout: std::time::Duration) -> Self {
         let seconds = std::time::Duration::from_secs;
         Self::new(&Limits {
             header_bytes: 65_536,
             headers: 100,
             header_timeout: seconds(10),
             idle_timeout: seconds(75),
-            body_idle_timeout: seconds(30),
+            body_idle_timeout,
             max_connections: 10,
         })
     }
