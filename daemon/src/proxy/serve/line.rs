@@ -311,8 +311,16 @@ impl Line {
             self.out.extend_from_slice(tail);
         } else {
             (self.piece, self.tail) = (piece, tail);
+            self.rest();
         }
         true
+    }
+
+    /// Gives back a buffer in which nothing is: the piece may have to wait for as long as the client lets it.
+    fn rest(&mut self) {
+        if self.out.is_empty() {
+            self.client.worker.stock.give_out(std::mem::take(&mut self.out));
+        }
     }
 
     /// Writes what is to be written.
