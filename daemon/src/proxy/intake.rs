@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
+use tokio::task::coop::{consume_budget, has_budget_remaining};
 
 use super::stock::{ROOM, Stock};
 use super::stream::Stream;
@@ -35,6 +36,10 @@ impl Intake {
 
     /// Reads more of `io`; 0 where the other side has closed its end.
     pub(crate) fn poll_fill(&mut self, io: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !has_budget_remaining() {
+            // The turn is over, the stream is not: its buffer stays.
+            ready!(pin!(consume_budget()).poll(cx));
+        }
         if let (false, Stream::Plain(tcp)) = (self.roomy, &mut *io) {
             ready!(tcp.poll_read_ready(cx))?;
         }

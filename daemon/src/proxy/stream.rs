@@ -1,16 +1,21 @@
 //! A connected byte stream, cleartext or TLS, to or from anyone. Never speaks HTTP.
 
 use std::cell::RefCell;
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
 use tokio_rustls::TlsStream;
 
 /// Up to here, pieces are put together and written as one: that costs less than a vectored write, and in TLS a record less.
 const JOINED: usize = 4096;
+
+/// Bytes of a write that cost one of its task's turn: tokio ends a turn after 128 reads or writes.
+const COST_ONE: usize = 1 << 10;
 
 thread_local! {
     static JOIN: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOINED));
@@ -55,6 +60,17 @@ macro_rules! each {
     };
 }
 
+/// Takes what was written off its task's turn. By number alone a turn would be megabytes where neither side waits, and everybody else on
+/// this worker would wait for each of these.
+fn pay(written: &Poll<io::Result<usize>>, cx: &mut Context<'_>) {
+    let Poll::Ready(Ok(bytes)) = written else { return };
+    for _ in 0..bytes / COST_ONE {
+        if pin!(consume_budget()).poll(cx).is_pending() {
+            break;
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         each!(self, inner => Pin::new(inner).poll_read(cx, buf))
@@ -63,7 +79,9 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, inner => Pin::new(inner).poll_write(cx, buf))
+        let written = each!(self, inner => Pin::new(inner).poll_write(cx, buf));
+        pay(&written, cx);
+        written
     }
 
     fn poll_write_vectored(
@@ -81,7 +99,9 @@ impl AsyncWrite for Stream {
                 self.poll_write(cx, joined)
             });
         }
-        each!(self, inner => Pin::new(inner).poll_write_vectored(cx, bufs))
+        let written = each!(self, inner => Pin::new(inner).poll_write_vectored(cx, bufs));
+        pay(&written, cx);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -97,5 +117,33 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, inner => Pin::new(inner).poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_is_over_after_some_bytes() -> io::Result<()> {
+        const PIECE: [u8; 16 << 10] = [0; 16 << 10];
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let tcp = TcpStream::connect(listener.local_addr()?).await?;
+        socket2::SockRef::from(&tcp).set_send_buffer_size(1 << 20)?;
+        let mut stream = Stream::Plain(tcp);
+        stream.tcp().writable().await?;
+        tokio::task::yield_now().await;
+        let mut turn = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(Ok(count)) = Pin::new(&mut stream).poll_write(cx, &PIECE) {
+                turn += count;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!((1..=128 * COST_ONE + PIECE.len()).contains(&turn), "{turn} bytes in one turn");
+        Ok(())
     }
 }

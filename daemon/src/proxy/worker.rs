@@ -180,11 +180,17 @@ fn accept_from(worker: &Rc<Worker>, gate: &Rc<Gate>, socket: TcpListener) {
     });
 }
 
+/// Connections that are accepted before those that are there have their turn.
+const AT_ONCE: u64 = 8;
+
 /// Accepts until the gate stops.
 async fn accept(worker: &Rc<Worker>, gate: &Gate, listener: &tokio::net::TcpListener) {
     let mut stop = pin!(gate.stop.cancelled());
     let mut told = None;
-    loop {
+    for number in 1_u64.. {
+        if number.is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         let accepted = tokio::select! {
             biased;
             () = stop.as_mut() => return,
