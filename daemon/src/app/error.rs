@@ -1,5 +1,7 @@
 //! Why the daemon could not start, and the exit status that goes with it. Handles nothing.
 
+use std::io;
+
 use crate::admin::{BindError, StoreError};
 use crate::config::LoadError;
 use crate::decide::policy::BadRegionName;
@@ -57,24 +59,51 @@ pub enum RunError {
     HandOver(#[from] HandOverError),
     /// No runtime.
     #[error("cannot start: {0}")]
-    Runtime(std::io::Error),
+    Runtime(io::Error),
 }
 
 impl RunError {
     /// The exit status: 2 for the configuration, 4 for missing rights, else 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         match self {
             Self::Config(_) | Self::Geo(_) | Self::Tables(_) | Self::Region(_) => 2,
+            // What the file names and can't be used, as in a reload.
+            Self::Proxy(proxy::StartError::Tls(_) | proxy::StartError::Pins(_)) => 2,
             Self::NicOpen(kernel::OpenError::Preflight(kernel::PreflightError::MissingCapabilities {
                 ..
             })) => 4,
-            Self::Store(StoreError::Io { error, .. }) | Self::Admin(BindError::Socket { error, .. })
-                if error.kind() == std::io::ErrorKind::PermissionDenied =>
+            Self::Store(StoreError::Io { error, .. })
+            | Self::Admin(BindError::Socket { error, .. } | BindError::Metrics { error, .. })
+                if denied(error) =>
             {
                 4
             }
+            Self::Proxy(proxy::StartError::Bind(bind)) if denied(&bind.source) => 4,
             _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_tells_a_right_that_is_missing_from_a_port_that_is_taken_and_from_a_fault() {
+        let bind = |kind: io::ErrorKind| {
+            let address = ([127, 0, 0, 1], 443).into();
+            proxy::StartError::Bind(proxy::BindError { name: "public".into(), address, source: kind.into() })
+        };
+        let pins = proxy::PinError::Unreadable { path: "key".into(), source: io::ErrorKind::NotFound.into() };
+        for (error, status) in [
+            (bind(io::ErrorKind::PermissionDenied), 4),
+            (bind(io::ErrorKind::AddrInUse), 1),
+            (proxy::StartError::Pins(pins), 2),
+        ] {
+            let error = RunError::Proxy(error);
+            assert_eq!(error.exit_code(), status, "{error}");
         }
     }
 }
