@@ -78,8 +78,10 @@ struct Known {
 /// By key and sender.
 type Newest = HashMap<u64, Known, BuildHasherDefault<Pass>>;
 
-fn name(key: &[u8], sender: u64) -> u64 {
-    xxh3_64_with_seed(key, sender)
+/// A short key's hash is no more than its bytes and the seed laid over each other before they are stirred: with seeds as near to each other
+/// as the senders' numbers, one sender's key would often have the name of another's.
+fn name(key: &[u8], sender: u64, seed: u64) -> u64 {
+    xxh3_64_with_seed(key, xxh3_64_with_seed(&sender.to_le_bytes(), seed))
 }
 
 /// What is due, for [`Repeats::done`] once it was applied.
@@ -95,6 +97,7 @@ pub struct Taken {
 #[derive(Debug)]
 pub struct Repeats<W> {
     after: Duration,
+    seed: u64,
     later: VecDeque<Part>,
     slowed: VecDeque<Part>,
     newest: Newest,
@@ -108,11 +111,12 @@ pub struct Repeats<W> {
 }
 
 impl<W> Repeats<W> {
-    /// Everything is due again `after` it was applied; zero repeats only what was slowed.
+    /// Everything is due again `after` it was applied; zero repeats only what was slowed. `seed` is any number that clients cannot know.
     #[must_use]
-    pub fn new(after: Duration) -> Self {
+    pub fn new(after: Duration, seed: u64) -> Self {
         Self {
             after,
+            seed,
             later: VecDeque::new(),
             slowed: VecDeque::new(),
             newest: Newest::default(),
@@ -160,7 +164,7 @@ impl<W> Repeats<W> {
         let (mut kept, first) = (Vec::with_capacity(batch.items.len()), self.next);
         for (at, item) in Items::new(batch.items).enumerate() {
             if let Item::Reread(key, hash) = item
-                && let Some(known) = self.newest.get_mut(&name(key, batch.sender))
+                && let Some(known) = self.newest.get_mut(&name(key, batch.sender, self.seed))
             {
                 (known.reread, known.hash) = (self.next, hash.to_le_bytes());
             }
@@ -175,7 +179,7 @@ impl<W> Repeats<W> {
             }
             item.write(&mut kept);
             if let Some((key, effect)) = item.key() {
-                let known = self.newest.entry(name(key, batch.sender)).or_default();
+                let known = self.newest.entry(name(key, batch.sender, self.seed)).or_default();
                 known.item = self.next;
                 // A refill may be read before what it seems to follow: it takes nothing's place.
                 if !matches!(effect, Effect::Refill(_)) {
@@ -209,12 +213,13 @@ impl<W> Repeats<W> {
     /// What is due now, not everything at once.
     pub fn take(&mut self, now: Instant) -> Taken {
         let mut taken = Taken::default();
-        let Self { later, slowed, newest, .. } = self;
+        let Self { later, slowed, newest, seed, .. } = self;
         let due = |queue: &VecDeque<Part>| queue.front().is_some_and(|part| part.due <= now);
         while due(later) && taken.items.len() <= TAKE {
             let Some(part) = later.pop_front() else { break };
             for (number, item) in (part.first..).zip(Items::new(&part.items)) {
-                if let Some(item) = again(newest, item, part.sender, number) {
+                let name = |key: &[u8]| name(key, part.sender, *seed);
+                if let Some(item) = again(newest, item, name, number) {
                     item.write(&mut taken.items);
                 }
             }
@@ -255,9 +260,14 @@ impl<W> Repeats<W> {
 }
 
 /// What an item asks for by now, unless a later write of the same sender covers it. Of a key whose newest item this is, all is forgotten.
-fn again<'a>(newest: &mut Newest, item: Item<'a>, sender: u64, number: u64) -> Option<Item<'a>> {
+fn again<'a>(
+    newest: &mut Newest,
+    item: Item<'a>,
+    name: impl Fn(&[u8]) -> u64,
+    number: u64,
+) -> Option<Item<'a>> {
     let Some((key, effect)) = item.key() else { return Some(item) };
-    let name = name(key, sender);
+    let name = name(key);
     let Some(&known) = newest.get(&name) else { return Some(item) };
     if known.item == number {
         newest.remove(&name);
@@ -280,6 +290,7 @@ mod tests {
     }
 
     const AFTER: Duration = Duration::from_secs(2);
+    const SEED: u64 = 1;
 
     fn batch(items: &[u8]) -> [Batch<'_>; 1] {
         [Batch { sender: 1, items }]
@@ -287,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_group_is_told_after_its_last_part() {
-        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let (mut repeats, now) = (Repeats::new(AFTER, SEED), Instant::now());
         let all = bytes(&[Item::Forget(b"a"), Item::Verify(b"v", 1)]);
         let slowed = bytes(&[Item::Differs(b"s", 2)]);
         assert_eq!(repeats.applied(&batch(&all), |_| false, slowed.clone(), vec![7], now), None);
@@ -303,7 +314,7 @@ mod tests {
 
     #[test]
     fn without_a_repetition_nobody_waits_but_for_what_was_slowed() {
-        let (mut repeats, now) = (Repeats::new(Duration::ZERO), Instant::now());
+        let (mut repeats, now) = (Repeats::new(Duration::ZERO, SEED), Instant::now());
         let all = bytes(&[Item::Refill(b"a", 1)]);
         assert_eq!(repeats.applied(&batch(&all), |_| false, Vec::new(), vec![1], now), Some(vec![1]));
         let slowed = bytes(&[Item::Differs(b"a", 1)]);
@@ -314,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_later_write_of_the_same_sender_covers_an_earlier_one_and_nothing_else_does() {
-        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let (mut repeats, now) = (Repeats::new(AFTER, SEED), Instant::now());
         let one = bytes(&[Item::Differs(b"a", 1), Item::Differs(b"b", 1), Item::Refill(b"c", 1)]);
         let two = bytes(&[Item::Differs(b"a", 2), Item::Refill(b"b", 2), Item::Forget(b"c")]);
         let other = bytes(&[Item::Differs(b"a", 3)]);
@@ -335,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_refill_that_found_its_equal_is_not_repeated_but_a_write_is() {
-        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let (mut repeats, now) = (Repeats::new(AFTER, SEED), Instant::now());
         let items = bytes(&[Item::Refill(b"a", 1), Item::Differs(b"b", 1), Item::Refill(b"c", 1)]);
         assert_eq!(repeats.applied(&batch(&items), |at| at < 2, Vec::new(), vec![()], now), None);
         assert_eq!(repeats.take(now + AFTER).items, bytes(&[Item::Differs(b"b", 1), Item::Refill(b"c", 1)]));
@@ -345,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_reread_says_what_the_writes_before_it_became_and_no_others() {
-        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let (mut repeats, now) = (Repeats::new(AFTER, SEED), Instant::now());
         let mut apply = |sender, item: Item<'_>, equal: bool, later_ms| {
             let (items, at) = (bytes(&[item]), now + Duration::from_millis(later_ms));
             repeats.applied(&[Batch { sender, items: &items }], |_| equal, Vec::new(), vec![()], at);
@@ -370,8 +381,22 @@ mod tests {
     }
 
     #[test]
+    fn no_key_of_one_sender_has_the_name_of_another_senders_key() {
+        let mut names = HashMap::new();
+        for sender in 1..=16 {
+            for key in ["k", "key:", "user:profile:", "a/rather/longer/name/of/a/key/"] {
+                for number in 0..1_000 {
+                    let key = format!("{key}{number}");
+                    let before = names.insert(name(key.as_bytes(), sender, SEED), (key.clone(), sender));
+                    assert_eq!(before, None, "{key} of {sender} as well");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn many_small_batches_reach_the_bound_as_few_large_ones_do() {
-        let (mut repeats, now) = (Repeats::new(AFTER), Instant::now());
+        let (mut repeats, now) = (Repeats::new(AFTER, SEED), Instant::now());
         let small = bytes(&[Item::Forget(b"a")]);
         let mut count = 0;
         while !repeats.full() {

@@ -7,6 +7,7 @@
 mod exchange;
 
 use std::future::Future;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,7 +89,8 @@ pub(super) fn task(
 ) -> (Jobs, impl Future<Output = ()>) {
     let (jobs, inbox) = mpsc::channel(QUEUE);
     let links = pool.servers.iter().map(|_| None).collect();
-    let repeats = Repeats::new(pool.config.repeat_after);
+    let seed = RandomState::new().build_hasher().finish();
+    let repeats = Repeats::new(pool.config.repeat_after, seed);
     (jobs, Applier { pool, events, links, repeats, later: Dues::default() }.run(inbox))
 }
 

@@ -160,7 +160,7 @@ impl Host {
             life: 0,
             fences: Fences::new(buckets),
             invalidations: 0,
-            repeats: Repeats::new(repeat_after),
+            repeats: Repeats::new(repeat_after, 3),
             jobs: VecDeque::new(),
             applying: false,
             outs: (0..regions).filter(|other| *other != region).map(Out::new).collect(),
@@ -204,7 +204,7 @@ impl Host {
         self.alive = false;
         self.life += 1;
         self.fences = Fences::new(self.buckets);
-        self.repeats = Repeats::new(self.repeat_after);
+        self.repeats = Repeats::new(self.repeat_after, 3);
         self.jobs.clear();
         self.applying = false;
         self.inbox.clear();
