@@ -180,7 +180,7 @@ impl Io for Told {
     fn captured(&mut self, key: &[u8], effect: Effect) {
         self.effects.entry(key.to_vec()).or_default().push(effect);
     }
-    fn reread(&mut self, key: &[u8], hash: u128, _since: u64) {
+    fn reread(&mut self, key: &[u8], hash: u128, _set: u64) {
         self.captured(key, Effect::Refill(hash));
     }
     fn flushed(&mut self, _delay_s: u32) {

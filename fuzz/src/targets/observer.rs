@@ -256,7 +256,7 @@ impl Io for Ends {
     fn captured(&mut self, key: &[u8], effect: Effect) {
         self.captured.push((key.to_vec(), effect));
     }
-    fn reread(&mut self, key: &[u8], hash: u128, _since: u64) {
+    fn reread(&mut self, key: &[u8], hash: u128, _set: u64) {
         self.captured(key, Effect::Refill(hash));
     }
     fn flushed(&mut self, delay_s: u32) {
@@ -266,7 +266,7 @@ impl Io for Ends {
         self.missed.push(key.to_vec());
     }
     fn storing(&mut self, _key: &[u8], _hash: Option<u128>) -> Storing {
-        Storing { refill: self.stale, stale: self.stale, since: Some(1), own: self.stale }
+        Storing { refill: self.stale, stale: self.stale, since: Some(1), reread: None }
     }
     fn overtaken(&mut self, _key: &[u8], _hash: Option<u128>, _since: u64) -> bool {
         self.overtaken

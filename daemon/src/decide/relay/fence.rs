@@ -2,8 +2,11 @@
 //! as older than everything it still knows.
 //!
 //! A set is *stale* when the miss before it is older than an invalidation of its key: the client read the store before the other
-//! region's write got there. Times are counts of invalidations and of this region's own captures, given by the caller; seconds only age
+//! region's write got there. Times are counts of invalidations, given by the caller; seconds only age
 //! what nobody came back for.
+//!
+//! A refill is a *reread* if no set of its key came between its miss and it: its reader saw all that this region wrote before, since who
+//! writes tells the store before the cache. Sets are numbered here as they come, before they are captured.
 
 use super::io::Storing;
 
@@ -19,6 +22,8 @@ struct Miss {
     key: u64,
     /// Invalidations so far when it was answered.
     count: u64,
+    /// Number of the newest set then.
+    sets: u64,
     connection: u64,
     at_s: u32,
     /// Answered for certain.
@@ -45,8 +50,10 @@ struct Invalidation {
 pub struct Fences {
     misses: Vec<Miss>,
     invalidations: Vec<Invalidation>,
-    /// The newest capture of any of the keys that share a place.
-    captures: Vec<u64>,
+    /// Number of the newest set.
+    sets: u64,
+    /// Number of the newest set of any of the keys that share a bucket.
+    newest: Vec<u64>,
     /// The newest invalidation that had to be forgotten: any miss before it counts as overtaken.
     floor: u64,
     /// When a miss had to be forgotten last; sets without a miss are then measured by their key's invalidation alone.
@@ -61,7 +68,8 @@ impl Fences {
         Self {
             misses: vec![Miss::default(); slots],
             invalidations: vec![Invalidation::default(); slots],
-            captures: vec![0; slots],
+            sets: 0,
+            newest: vec![0; slots / WAYS],
             floor: 0,
             lost_miss_s: None,
         }
@@ -76,7 +84,7 @@ impl Fences {
     /// A client on `connection` was told that `key` is not there, when `count` invalidations had been made.
     pub fn missed(&mut self, key: u64, connection: u64, sure: bool, count: u64, now_s: u32) {
         let bucket = self.bucket(key);
-        let fresh = Miss { key, count, connection, at_s: now_s, sure, used: true };
+        let fresh = Miss { key, count, sets: self.sets, connection, at_s: now_s, sure, used: true };
         let misses = &mut self.misses[bucket];
         if let Some(own) = misses.iter_mut().find(|m| m.used && m.key == key && m.connection == connection) {
             // Two misses in a row: the older one may still lead to a set.
@@ -144,13 +152,17 @@ impl Fences {
     /// A client on `connection` sets `key`.
     pub fn storing(&mut self, key: u64, connection: u64, hash: Option<u128>, now_s: u32) -> Storing {
         let bucket = self.bucket(key);
+        self.sets += 1;
+        let before = std::mem::replace(&mut self.newest[bucket.start / WAYS], self.sets);
         let known = |m: &Miss| m.used && m.key == key && now_s.saturating_sub(m.at_s) <= MAX_AGE_S;
         let own =
             bucket.clone().find(|&at| known(&self.misses[at]) && self.misses[at].connection == connection);
         if let Some(at) = own {
             let miss = std::mem::take(&mut self.misses[at]);
             let stale = self.overtaken(key, hash, miss.count);
-            return Storing { refill: miss.sure, stale, since: Some(miss.count), own: true };
+            let reread = miss.sure && !stale && before <= miss.sets;
+            let reread = reread.then_some(self.sets);
+            return Storing { refill: miss.sure, stale, since: Some(miss.count), reread };
         }
         let recent = |m: &Miss| known(m) && now_s.saturating_sub(m.at_s) <= FOREIGN_MISS_S;
         let foreign = bucket.filter(|&at| recent(&self.misses[at])).min_by_key(|&at| self.misses[at].count);
@@ -160,7 +172,7 @@ impl Fences {
             if !stale {
                 self.misses[at].used = false;
             }
-            return Storing { refill: miss.sure, stale, since: Some(miss.count), own: false };
+            return Storing { refill: miss.sure, stale, since: Some(miss.count), reread: None };
         }
         let lost = self.lost_miss_s.is_some_and(|at| now_s.saturating_sub(at) <= FOREIGN_MISS_S);
         let stale = lost
@@ -168,25 +180,13 @@ impl Fences {
                 let told = hash.is_some() && entry.hash == hash && entry.other == 0;
                 now_s.saturating_sub(entry.at_s) <= FOREIGN_MISS_S && !told
             });
-        Storing { refill: false, stale, since: None, own: false }
+        Storing { refill: false, stale, since: None, reread: None }
     }
 
-    /// A write of `key` is captured, as number `count`, and will be put in order with the others after this.
-    pub fn captured(&mut self, key: u64, count: u64) {
-        let place = self.place(key);
-        self.captures[place] = self.captures[place].max(count);
-    }
-
-    /// As [`Self::captured`], of a value that was read after a miss at `since`. Whether it is a *reread*: nothing of the key was captured
-    /// since that miss, so that its reader saw what this region wrote before. To be asked when its place among the others is sure.
-    pub fn reread(&mut self, key: u64, since: u64, count: u64) -> bool {
-        let last = self.captures[self.place(key)];
-        self.captured(key, count);
-        last <= since
-    }
-
-    fn place(&self, key: u64) -> usize {
-        self.bucket(key).start + usize::try_from((key >> 24) % WAYS as u64).unwrap_or(0)
+    /// Whether no set of `key` came after the one of that number. What is in order before that one when this is asked came before.
+    #[must_use]
+    pub fn is_newest(&self, key: u64, set: u64) -> bool {
+        self.newest[self.bucket(key).start / WAYS] == set
     }
 
     /// Whether `key` was invalidated after `since`, other than towards the very value with `hash`.
@@ -284,19 +284,25 @@ mod tests {
     }
 
     #[test]
-    fn a_refill_is_a_reread_unless_its_key_was_captured_after_its_miss() {
+    fn a_refill_is_a_reread_unless_its_key_was_set_after_its_miss() {
         let mut fences = Fences::new(4);
-        fences.captured(K, 1);
+        let set = |fences: &mut Fences, connection| fences.storing(K, connection, Some(5), 11).reread;
+        set(&mut fences, 9);
         fences.missed(K, 1, true, 1, 10);
-        let own = fences.storing(K, 1, Some(5), 11);
-        assert_eq!(own.read_after(), Some(1));
-        assert!(fences.reread(K, 1, 2), "its reader saw the write");
-        assert!(!fences.reread(K, 1, 3), "it may have read before the one that was captured as 2");
-        fences.missed(K, 2, true, 3, 12);
-        assert_eq!(fences.storing(K, 3, Some(5), 12).read_after(), None, "nobody knows whose set it was");
-        fences.missed(K, 2, true, 3, 12);
-        fences.invalidated(K, None, 4, 13);
-        assert_eq!(fences.storing(K, 2, Some(5), 13).read_after(), None, "stale");
+        let own = set(&mut fences, 1);
+        assert!(own.is_some_and(|own| fences.is_newest(K, own)), "its reader saw the write");
+        set(&mut fences, 9);
+        assert!(own.is_some_and(|own| !fences.is_newest(K, own)), "another write may be in order before it");
+        fences.missed(K, 1, true, 1, 10);
+        set(&mut fences, 9);
+        assert_eq!(set(&mut fences, 1), None, "it may have read before the write");
+        fences.missed(K, 2, true, 1, 10);
+        assert_eq!(set(&mut fences, 3), None, "nobody knows whose set it was");
+        fences.missed(K, 2, false, 1, 10);
+        assert_eq!(set(&mut fences, 2), None, "not sure");
+        fences.missed(K, 2, true, 1, 10);
+        fences.invalidated(K, None, 2, 11);
+        assert_eq!(set(&mut fences, 2), None, "stale");
     }
 
     #[test]

@@ -11,16 +11,9 @@ pub struct Storing {
     pub stale: bool,
     /// The invalidation count at that miss; `None` without one.
     pub since: Option<u64>,
-    /// That miss was answered on the same connection.
-    pub own: bool,
-}
-
-impl Storing {
-    /// The count at the miss that its value was read after for certain.
-    #[must_use]
-    pub fn read_after(&self) -> Option<u64> {
-        self.since.filter(|_| self.own && self.refill && !self.stale)
-    }
+    /// The number of this set, if its value was read after every set of its key before it, see
+    /// [`Fences::is_newest`](super::fence::Fences::is_newest).
+    pub reread: Option<u64>,
 }
 
 /// The surroundings: two byte streams, the spool, the fences.
@@ -31,8 +24,8 @@ pub trait Io {
     fn deliver(&mut self, bytes: &[u8]);
     /// A key may have changed: the invalidation goes into the spool before later answers go out.
     fn captured(&mut self, key: &[u8], effect: Effect);
-    /// As [`Self::captured`] with [`Effect::Refill`], of a value that was read after the miss at count `since`.
-    fn reread(&mut self, key: &[u8], hash: u128, since: u64);
+    /// As [`Self::captured`] with [`Effect::Refill`], of what may be a reread, see [`Storing::reread`].
+    fn reread(&mut self, key: &[u8], hash: u128, set: u64);
     /// The pool was flushed by a client, after this many seconds.
     fn flushed(&mut self, delay_s: u32);
     /// The client was told that there is no such key; not `sure` where the protocol leaves it open.

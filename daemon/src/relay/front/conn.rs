@@ -60,7 +60,7 @@ struct Ends {
     out: Out,
     /// Items captured and not yet submitted.
     captures: Vec<u8>,
-    /// Refills among them that may be rereads: where, and the count at their miss.
+    /// Refills among them that may be rereads: where, and their numbers.
     rereads: Vec<(usize, u64)>,
     /// Of the newest submission.
     ticket: u64,
@@ -72,8 +72,8 @@ impl Ends {
         if !self.captures.is_empty() {
             let (pool, rereads) = (&self.pool, &self.rereads);
             let ticket = pool.spool.submit_looking(pool.place, &self.captures, |items| {
-                for &(at, since) in rereads {
-                    judge(pool, &mut items[at..], since);
+                for &(at, set) in rereads {
+                    judge(pool, &mut items[at..], set);
                 }
             });
             self.ticket = self.ticket.max(ticket);
@@ -84,9 +84,9 @@ impl Ends {
 }
 
 /// Marks the refill at the beginning of `items` as a reread, if it is one.
-fn judge(pool: &Pool, items: &mut [u8], since: u64) {
+fn judge(pool: &Pool, items: &mut [u8], set: u64) {
     let key = Items::new(items).next().and_then(|item| item.key());
-    if key.is_some_and(|(key, _)| pool.reread(key, since)) {
+    if key.is_some_and(|(key, _)| pool.is_newest(key, set)) {
         mark_reread(items);
     }
 }
@@ -106,15 +106,14 @@ impl Io for Ends {
     }
 
     fn captured(&mut self, key: &[u8], effect: Effect) {
-        self.pool.captured(key);
         Item::new(key, effect).write(&mut self.captures);
     }
 
-    fn reread(&mut self, key: &[u8], hash: u128, since: u64) {
+    fn reread(&mut self, key: &[u8], hash: u128, set: u64) {
         let at = self.captures.len();
         Item::Refill(key, hash).write(&mut self.captures);
         if at < self.captures.len() {
-            self.rereads.push((at, since));
+            self.rereads.push((at, set));
         }
     }
 

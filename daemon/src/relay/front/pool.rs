@@ -145,16 +145,9 @@ impl Pool {
         self.fence(key, |fences, name| fences.overtaken(name, hash, since))
     }
 
-    /// A write of this front is about to be submitted.
-    pub(crate) fn captured(&self, key: &[u8]) {
-        let count = self.invalidations.fetch_add(1, Ordering::AcqRel) + 1;
-        self.fence(key, |fences, name| fences.captured(name, count));
-    }
-
-    /// Whether a refill that is being submitted, after a miss at `since`, is a reread: nothing of its key was captured in between.
-    pub(crate) fn reread(&self, key: &[u8], since: u64) -> bool {
-        let count = self.invalidations.fetch_add(1, Ordering::AcqRel) + 1;
-        self.fence(key, |fences, name| fences.reread(name, since, count))
+    /// Whether no set of the key came after the one of that number.
+    pub(crate) fn is_newest(&self, key: &[u8], set: u64) -> bool {
+        self.fence(key, |fences, name| fences.is_newest(name, set))
     }
 
     /// Another region's invalidation is about to be applied: sets whose misses are older are stale from now on.

@@ -355,10 +355,10 @@ impl Session {
                 (pending.hash, pending.complete, pending.skip) = (hash, true, skip);
                 pending.refill = storing.refill;
                 pending.since = storing.since.filter(|_| !storing.stale);
-                pending.read_after = storing.read_after();
+                pending.reread = storing.reread;
             }
             None if body.id.is_none() && !skip => {
-                capture(&self.key, effect(hash, storing.refill), storing.read_after(), io);
+                capture(&self.key, effect(hash, storing.refill), storing.reread, io);
             }
             None => {}
         }

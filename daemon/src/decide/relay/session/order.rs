@@ -87,8 +87,8 @@ pub(super) struct Pending {
     pub(super) hash: Option<u128>,
     /// The invalidation count at the miss before it.
     pub(super) since: Option<u64>,
-    /// See [`Storing::read_after`].
-    pub(super) read_after: Option<u64>,
+    /// See [`Storing::reread`].
+    pub(super) reread: Option<u64>,
 }
 
 impl Pending {
@@ -108,7 +108,7 @@ impl Pending {
             opaque: 0,
             hash: None,
             since: None,
-            read_after: None,
+            reread: None,
         }
     }
 
@@ -119,14 +119,14 @@ impl Pending {
 
     /// It succeeded, at this key.
     pub(super) fn capture(&self, key: &[u8], io: &mut impl Io) {
-        capture(key, self.effect(), self.read_after, io);
+        capture(key, self.effect(), self.reread, io);
     }
 }
 
-/// Captures a write; a refill with the count that it was read after.
-pub(super) fn capture(key: &[u8], effect: Effect, read_after: Option<u64>, io: &mut impl Io) {
-    match (effect, read_after) {
-        (Effect::Refill(hash), Some(since)) => io.reread(key, hash, since),
+/// Captures a write; a refill that may be a reread with its number.
+pub(super) fn capture(key: &[u8], effect: Effect, reread: Option<u64>, io: &mut impl Io) {
+    match (effect, reread) {
+        (Effect::Refill(hash), Some(set)) => io.reread(key, hash, set),
         _ => io.captured(key, effect),
     }
 }

@@ -29,8 +29,8 @@ impl Io for World {
     fn captured(&mut self, key: &[u8], effect: Effect) {
         self.captured.push((key.to_vec(), effect));
     }
-    fn reread(&mut self, key: &[u8], hash: u128, since: u64) {
-        assert_eq!(since, 0);
+    fn reread(&mut self, key: &[u8], hash: u128, set: u64) {
+        assert_eq!(set, 7);
         self.reread.push(key.to_vec());
         self.captured(key, Effect::Refill(hash));
     }
@@ -41,7 +41,8 @@ impl Io for World {
         self.missed.push(key.to_vec());
     }
     fn storing(&mut self, _key: &[u8], _hash: Option<u128>) -> Storing {
-        Storing { refill: self.refill, stale: self.stale, since: Some(0), own: self.refill }
+        let reread = (self.refill && !self.stale).then_some(7);
+        Storing { refill: self.refill, stale: self.stale, since: Some(0), reread }
     }
     fn overtaken(&mut self, _key: &[u8], _hash: Option<u128>, _since: u64) -> bool {
         self.overtaken
@@ -366,7 +367,7 @@ fn a_quiet_write_that_failed_does_not_end_the_dialogue() {
 }
 
 #[test]
-fn a_refill_says_what_miss_it_was_read_after_unless_it_is_stale_or_unsure() {
+fn a_refill_that_may_be_a_reread_is_captured_with_its_number() {
     let frames = [
         frame(0x80, 0x01, 1, 0, &[0; 8], b"a", b"x"),
         frame(0x80, 0x11, 2, 0, &[0; 8], b"b", b"y"),

@@ -62,13 +62,10 @@ impl Io for Ends<'_> {
         self.delivered.extend_from_slice(bytes);
     }
     fn captured(&mut self, key: &[u8], effect: Effect) {
-        self.host.invalidations += 1;
-        self.host.fences.captured(name(key), self.host.invalidations);
         Item::new(key, effect).write(&mut self.captures);
     }
-    fn reread(&mut self, key: &[u8], hash: u128, since: u64) {
-        self.host.invalidations += 1;
-        if self.host.fences.reread(name(key), since, self.host.invalidations) {
+    fn reread(&mut self, key: &[u8], hash: u128, set: u64) {
+        if self.host.fences.is_newest(name(key), set) {
             self.done.rereads += 1;
             Item::Reread(key, hash).write(&mut self.captures);
         } else {
