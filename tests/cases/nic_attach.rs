@@ -154,10 +154,13 @@ fn detach_works_with_and_without_a_daemon() -> Result<()> {
         "{done:?}"
     );
     ensure!(!bench.on_e0()?.contains("xdp"), "still on e0");
+    let judged = daemon.order(&format!("explain {}", frame(CLIENT))).map_err(|error| format!("{error:#}"));
+    ensure!(judged.as_ref().is_err_and(|told| told.contains("nothing is attached")), "{judged:?}");
     eventually("the daemon sees it", SOON, || Ok(daemon.report()?.word("state") == "Detached"))?;
     ensure!(tidegate::kernel::detach(bench.instance())?.is_nothing(), "nothing is left to remove");
     daemon.apply("on=e0 port=9").context("a reload attaches again")?;
     ensure!(bench.on_e0()?.contains("name tidegate"), "not attached again");
+    daemon.order(&format!("explain {}", frame(CLIENT))).context("a verdict again")?;
     daemon.kill()?;
     ensure!(bench.on_e0()?.contains("name tidegate"), "gone with the daemon");
     ensure!(!tidegate::kernel::detach(bench.instance())?.is_nothing(), "nothing was removed");

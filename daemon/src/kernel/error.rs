@@ -155,6 +155,11 @@ pub enum ExplainError {
     /// No program yet.
     #[error("no NIC program is loaded")]
     NotLoaded,
+    /// Its pin is gone.
+    #[error(
+        "nothing is attached: `detach` took the NIC program off, so that every packet passes; a reload or a restart attaches it again (explain --url asks the proxy)"
+    )]
+    Detached,
     /// The kernel does not run it.
     #[error("running the NIC program on a frame: {0}")]
     Run(ProgramError),

@@ -272,7 +272,12 @@ impl Worker {
     }
 
     fn explain(&self, frame: &[u8]) -> Result<Outcome, ExplainError> {
-        self.loaded.as_ref().ok_or(ExplainError::NotLoaded)?.explain(frame)
+        let loaded = self.loaded.as_ref().ok_or(ExplainError::NotLoaded)?;
+        // Asked of the pin itself: `look` hears of a detachment a moment later.
+        if self.detached || !self.pins.program().exists() {
+            return Err(ExplainError::Detached);
+        }
+        loaded.explain(frame)
     }
 
     /// Looks whether addresses changed, and whether the program is still where it is wanted.
