@@ -73,7 +73,7 @@ fn the_shortest_configuration_has_sensible_defaults() {
 }
 
 #[test]
-fn every_key_loads_and_files_that_are_missing_are_only_warned_of() {
+fn every_key_loads_and_what_is_not_on_this_host_is_only_warned_of() {
     let loaded = config::load(&folder().join("every_key.toml")).expect("no fault");
     let keys: Vec<&str> = loaded.warnings.iter().map(|fault| fault.key.as_str()).collect();
     let expected = [
@@ -85,8 +85,14 @@ fn every_key_loads_and_files_that_are_missing_are_only_warned_of() {
         "identity.certificate",
         "identity.key",
         "identity.authority",
+        "admin.write_group",
     ];
     assert_eq!(keys, expected);
+    let group = &loaded.warnings[expected.len() - 1].problem;
+    assert_eq!(
+        group,
+        "there is no group \"operators-nowhere\" on this host: only root may change things until there is one"
+    );
     let ceiling = &loaded.config.ceilings[1];
     assert_eq!(ceiling.bits_per_second, Some(2_500_000_000));
     assert_eq!(ceiling.schedule[0].limits.packets_per_second, Some(2));

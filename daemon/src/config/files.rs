@@ -1,10 +1,12 @@
-//! Looks whether the files that a configuration names can be opened, and warns. Never reads what is in them.
+//! Looks whether the files and the group that a configuration names are on this host, and warns. Never reads what is in a file.
 
 use std::fs::File;
 use std::path::Path;
 
+use nix::unistd::Group;
+
 use super::fault::{Faults, Wrong};
-use super::node::{Node, Table, Value, join};
+use super::node::{Node, Table, Value, join, quote};
 
 /// Keys that name files, by path; `*` stands for each table of an array.
 const NAMED: [&[&str]; 8] = [
@@ -18,11 +20,28 @@ const NAMED: [&[&str]; 8] = [
     &["identity", "authority"],
 ];
 
-/// Warns of every named file that can't be opened.
+/// Warns of every named file that can't be opened, and of a group that is not there.
 pub(super) fn warn(root: &Table, faults: &Faults) {
     for path in NAMED {
         walk(root, path, "", faults);
     }
+    if let Some(Value::Table(admin)) = root.get("admin").map(|node| &node.value)
+        && let Some(group) = admin.get("write_group")
+    {
+        look_for_group(group, faults);
+    }
+}
+
+/// Who may change things is looked up at each request: a group that is made later counts from then on.
+fn look_for_group(node: &Node, faults: &Faults) {
+    let Value::String(name) = &node.value else { return };
+    let problem = match Group::from_name(name) {
+        Ok(Some(_)) => return,
+        Ok(None) => format!("there is no group {} on this host", quote(name)),
+        Err(error) => format!("group {} can't be looked up ({error})", quote(name)),
+    };
+    let problem = format!("{problem}: only root may change things until there is one");
+    faults.warning(node.at, "admin.write_group", Wrong::only(problem));
 }
 
 fn walk(table: &Table, path: &[&str], so_far: &str, faults: &Faults) {

@@ -16,7 +16,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "write_group",
         "\"tidegate-admin\"",
         "the name of a group",
-        "Root and this group may change things, every other local user may read.",
+        "Root and this group may change things, every other local user may read; where there is no such group, root alone.",
     ),
     key::optional("metrics", "IP:PORT", "Prometheus scrape address; omit for the socket only."),
 ];
