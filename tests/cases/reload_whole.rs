@@ -108,6 +108,38 @@ fn an_unconfirmed_reload_is_undone_over_a_crash() -> Result<()> {
     Ok(())
 }
 
+/// A file that was not changed is no other one when its reload runs out; geo records that were read with it are.
+#[test]
+fn an_unconfirmed_reload_of_the_same_file_says_nothing_differs() -> Result<()> {
+    let daemon = Daemon::prepare(None, "eu", "")?;
+    let feed = daemon.folder().write("feed.csv", "192.0.2.0/24,FR,,,\n")?;
+    let mut daemon = daemon;
+    daemon.configure("eu", &format!("[[region]]\nname = \"eu\"\n[geo]\ngeofeeds = [{feed:?}]\n[[geo.record]]\nregion = \"eu\"\ncountries = [\"FR\"]\n"))?;
+    daemon.run()?;
+    let undone = |generation: u64| {
+        let after = format!("configuration {generation} ");
+        wait_until("it is undone", BOUND, || {
+            daemon
+                .tell(&["status"])
+                .is_ok_and(|status| status.contains(&after) && !status.contains("undone at"))
+        })
+    };
+    daemon.tell(&["reload", "--confirm", "1s"])?;
+    undone(3)?;
+    let status = daemon.tell(&["status"])?;
+    ensure!(!status.contains("not confirmed"), "{status}");
+    daemon.folder().write("feed.csv", "192.0.2.0/24,FR,,,\n198.51.100.0/24,FR,,,\n")?;
+    daemon.tell(&["reload", "--confirm", "1s"])?;
+    undone(5)?;
+    let status = daemon.tell(&["status"])?;
+    ensure!(status.contains("geo records before it are in force again"), "{status}");
+    daemon.kill()?;
+    daemon.run()?;
+    let status = daemon.tell(&["status"])?;
+    ensure!(!status.contains("not confirmed"), "a start reads both anew: {status}");
+    Ok(())
+}
+
 #[test]
 fn what_is_confirmed_or_written_anew_stays() -> Result<()> {
     let mut daemon = Daemon::prepare(None, "eu", &file(1_000, ""))?;

@@ -29,6 +29,8 @@ pub(super) struct Rollback {
 /// Told while the file says something else than what holds.
 pub(super) const NOT_CONFIRMED: &str =
     "the last reload was not confirmed: the configuration before it is in force again, the file differs";
+/// Told while the files are alike, and a geofeed or the database was read anew by the reload.
+const RECORDS_NOT_CONFIRMED: &str = "the last reload was not confirmed: the geo records before it are in force again, those in the files differ";
 
 /// The texts of a configuration's files.
 pub(super) type Sources = Arc<Vec<(PathBuf, String)>>;
@@ -187,7 +189,11 @@ impl Core {
         }
         let Some(rollback) = self.rollback.take() else { return };
         let mut to = rollback.to;
-        to.warnings.push(NOT_CONFIRMED.to_owned());
+        if to.sources != self.sources {
+            to.warnings.push(NOT_CONFIRMED.to_owned());
+        } else if to.records.prefixes != self.records.prefixes {
+            to.warnings.push(RECORDS_NOT_CONFIRMED.to_owned());
+        }
         // The way back stays on disk: a restart goes by it until the file is another one, or is reloaded.
         match self.take_over(to, now).await {
             Ok(_) => self.log_reload(None, Cause::Expired, now),

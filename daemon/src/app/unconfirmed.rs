@@ -95,6 +95,9 @@ pub(super) fn at_start(loaded: &Loaded, now: Timestamp) -> Result<Start, LoadErr
         );
         return Ok(Start::Files);
     }
+    if kept.deadline <= now && kept.before == loaded.sources {
+        return Ok(Start::Files);
+    }
     let before = config::from_sources(kept.before)?;
     Ok(if kept.deadline > now {
         Start::Trying(Box::new((kept.deadline, before)))
