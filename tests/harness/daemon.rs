@@ -195,13 +195,21 @@ impl Daemon {
         self.process.as_ref().map(Process::id)
     }
 
+    /// `tidegate --socket ITS-SOCKET`, for further arguments.
+    #[must_use]
+    pub fn command_line(&self) -> Command {
+        let mut command = self.command();
+        command.arg("--socket").arg(self.socket());
+        command
+    }
+
     /// Runs `tidegate --socket ITS-SOCKET ARGUMENTS` and returns what came of it.
     ///
     /// # Errors
     /// When the binary can't be started.
     pub fn ask(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = self.command();
-        command.arg("--socket").arg(self.socket()).args(arguments);
+        let mut command = self.command_line();
+        command.args(arguments);
         command.output().with_context(|| format!("starting {}", self.binary.display()))
     }
 

@@ -37,15 +37,17 @@ impl Core {
         Ok(Prepared { in_force, tables: Some(tables) })
     }
 
-    /// Puts it into force. What the NIC refuses is returned as text: the proxy enforces all the same.
+    /// Puts it into force. What the NIC refuses is returned as text: the proxy enforces all the same. What differs from `before` is told:
+    /// everything as it would hold now without the change, so that a ramp's steps are not put down to it.
     pub(super) async fn put_in_force(
         &mut self,
         prepared: Prepared,
+        before: &InForce,
         cause: Cause,
         now: Timestamp,
     ) -> Vec<String> {
         let reload_nic = prepared.tables.is_some();
-        let (before, mut notes) = self.take_up(prepared);
+        let mut notes = self.take_up(prepared);
         let nic = if reload_nic {
             let applied = self.nic.apply(&self.config, &self.in_force, &self.tables).await;
             applied.map(drop).map_err(|error| error.to_string())
@@ -56,19 +58,18 @@ impl Core {
             tracing::error!(%error, "the NIC did not take the change; it goes on with what it had");
             notes.push(format!("the NIC did not take the change: {error}"));
         }
-        self.tell_differences(&before, cause, now);
+        self.tell_differences(before, cause, now);
         notes
     }
 
-    /// Makes it what the daemon goes by, and the proxy with it; returns what was in force before.
-    pub(super) fn take_up(&mut self, prepared: Prepared) -> (Arc<InForce>, Vec<String>) {
-        let before = std::mem::replace(&mut self.in_force, Arc::new(prepared.in_force));
+    /// Makes it what the daemon goes by, and the proxy with it; returns what the operator should know.
+    pub(super) fn take_up(&mut self, prepared: Prepared) -> Vec<String> {
+        self.in_force = Arc::new(prepared.in_force);
         if let Some((tables, compile_ms)) = prepared.tables {
             self.tables = tables;
             self.records.summary.compile_ms = compile_ms;
         }
-        let notes = self.publish_policy().err().map(|error| error.to_string());
-        (before, notes.into_iter().collect())
+        self.publish_policy().err().map(|error| error.to_string()).into_iter().collect()
     }
 
     /// This host's addresses changed: the program is made for others.

@@ -17,6 +17,7 @@ impl Core {
         let applied = self.overrides.apply(&order, now);
         let (next, changed) =
             applied.map_err(|refused| Refusal::new(RefusalKind::Invalid, refused.to_string()))?;
+        let before = self.in_force_at(&self.config, &self.overrides, now);
         let in_force = self.in_force_at(&self.config, &next, now);
         let prepared = self.prepare(in_force).await;
         let prepared = prepared
@@ -24,7 +25,7 @@ impl Core {
         let until = order.valid_for.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
         let confirm_by = order.confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
         self.store(next).await?;
-        notes.extend(self.put_in_force(prepared, Cause::Operator, now).await);
+        notes.extend(self.put_in_force(prepared, &before, Cause::Operator, now).await);
         let reason = order.reason.as_deref();
         let changed = self.log_changes(&changed, Some(caller), Cause::Operator, reason, now);
         Ok(Done { changed, until, confirm_by, notes })
@@ -58,6 +59,7 @@ impl Core {
         if self.overrides.next_due().is_none_or(|due| due > now) {
             return;
         }
+        let before = self.in_force_at(&self.config, &self.overrides, now);
         let (next, changed) = self.overrides.expire(now);
         let in_force = self.in_force_at(&self.config, &next, now);
         let prepared = match self.prepare(in_force).await {
@@ -72,7 +74,7 @@ impl Core {
             tracing::error!(error = %refusal, "state could not be written");
             self.overrides = Arc::new(next);
         }
-        self.put_in_force(prepared, Cause::Expired, now).await;
+        self.put_in_force(prepared, &before, Cause::Expired, now).await;
         self.log_changes(&changed, None, Cause::Expired, None, now);
     }
 

@@ -17,9 +17,6 @@ use crate::decide::verb::{
     Answer, PacketAnswer, PacketQuestion, Protocol, Refusal, RefusalKind, RequestAnswer, RequestQuestion,
 };
 
-/// Longest frame that the kernel's test of a program hands over in one piece: a page of 4 KiB less 256 bytes of headroom and 320 behind it.
-const LARGEST: u16 = 3520;
-
 impl Core {
     /// Asks the loaded program beside the line.
     pub(super) fn explain_packet(
@@ -67,17 +64,7 @@ impl Core {
         let to = destination(self.nic.addresses().into_iter(), from).ok_or_else(|| {
             conflict(format!("this host has no {family} address that such a packet could be for"))
         })?;
-        let shortest = match (from.is_ipv4(), question.protocol) {
-            (true, Protocol::Tcp) => 54,
-            (true, Protocol::Udp) => 42,
-            (false, Protocol::Tcp) => 74,
-            (false, Protocol::Udp) => 62,
-        };
-        let size = question.size.unwrap_or(shortest);
-        if !(shortest..=LARGEST).contains(&size) {
-            let text = format!("size: allowed are {shortest} to {LARGEST} bytes for such a frame");
-            return Err(Refusal::new(RefusalKind::Invalid, text));
-        }
+        let size = question.size.unwrap_or_else(|| *question.sizes().start());
         Ok(Facts { from, to, port, protocol: question.protocol, size })
     }
 

@@ -145,6 +145,7 @@ impl Core {
 
     /// Puts a configuration into force and returns the one before.
     async fn take_over(&mut self, next: Next, now: Timestamp) -> Result<Next, Refusal> {
+        let held = self.in_force_at(&self.config, &self.overrides, now);
         let in_force = self.in_force_at(&next.config, &self.overrides, now);
         let (config, records) = (Arc::clone(&next.config), next.records.clone());
         let (allow, deny) = (in_force.allow.clone(), in_force.deny.clone());
@@ -176,7 +177,7 @@ impl Core {
         self.ramps.tidy(&self.config.ceilings, now);
         *self.admin.write_group.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             self.config.admin.write_group.clone();
-        let (held, notes) = self.take_up(Prepared { in_force, tables: Some(tables) });
+        let notes = self.take_up(Prepared { in_force, tables: Some(tables) });
         self.warnings.extend(notes);
         self.tell_differences(&held, Cause::Reload, now);
         Ok(before)

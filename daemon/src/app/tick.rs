@@ -77,7 +77,10 @@ impl Core {
             return;
         }
         match self.prepare(in_force).await {
-            Ok(prepared) => drop(self.put_in_force(prepared, Cause::Clock, now).await),
+            Ok(prepared) => {
+                let before = Arc::clone(&self.in_force);
+                self.put_in_force(prepared, &before, Cause::Clock, now).await;
+            }
             Err(error) => tracing::error!(%error, "ramps and schedules stand still"),
         }
     }
