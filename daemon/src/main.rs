@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tidegate::admin::cli::{self, Cli, Command, Exit};
 use tidegate::app;
-use tidegate::config::{self, LoadError, Severity};
+use tidegate::config::{self, Fault, LoadError, Severity};
 use tidegate::kernel;
 
 /// A request makes some dozens of small allocations on one thread, which the system's allocator takes longer for. Without transparent huge
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut script);
-            print(&script)
+            exit(print(&script))
         }
         Command::Man { dir } => man(dir),
         _ => ask(&cli),
@@ -50,15 +50,18 @@ fn check(path: &Path, json: bool) -> ExitCode {
     let (faults, code) = match config::load(path) {
         Ok(loaded) => (loaded.warnings, Exit::Done),
         Err(LoadError::Faulty(faults)) => (faults, Exit::Usage),
+        Err(LoadError::Unreadable { path, error }) if json => {
+            (vec![Fault::unreadable(path, &error)], Exit::Usage)
+        }
         Err(error @ LoadError::Unreadable { .. }) => {
             eprintln!("tidegate: {error}");
             return exit(Exit::Usage);
         }
     };
     let errors = faults.iter().filter(|fault| fault.severity == Severity::Error).count();
-    if json {
+    let told = if json {
         let report = serde_json::json!({"ok": errors == 0, "errors": errors, "faults": faults});
-        print(format!("{report:#}\n").as_bytes());
+        format!("{report:#}\n")
     } else {
         let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
         let last = match (errors, faults.len()) {
@@ -66,9 +69,9 @@ fn check(path: &Path, json: bool) -> ExitCode {
             (0, warnings) => format!("{}: no errors, {warnings} warnings\n", path.display()),
             (errors, _) => format!("{}: {errors} errors\n", path.display()),
         };
-        print((lines + &last).as_bytes());
-    }
-    exit(code)
+        lines + &last
+    };
+    exit(print(told.as_bytes()).and(code))
 }
 
 fn man(folder: &Path) -> ExitCode {
@@ -84,10 +87,14 @@ fn man(folder: &Path) -> ExitCode {
 }
 
 /// A reader that went away has seen enough.
-fn print(bytes: &[u8]) -> ExitCode {
-    match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => exit(Exit::Refused),
-        _ => ExitCode::SUCCESS,
+fn print(bytes: &[u8]) -> Exit {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("tidegate: cannot write: {error}");
+            Exit::Refused
+        }
+        _ => Exit::Done,
     }
 }
 
@@ -101,10 +108,7 @@ fn detach(cli: &Cli, file: Option<&Path>) -> Exit {
         }
     };
     match kernel::detach(&instance) {
-        Ok(done) => {
-            print(detached(&instance, &done, cli.json).as_bytes());
-            Exit::Done
-        }
+        Ok(done) => print(detached(&instance, &done, cli.json).as_bytes()),
         Err(error) => {
             eprintln!("tidegate: {error}");
             if rustix::process::geteuid().is_root() { Exit::Refused } else { Exit::NotPermitted }

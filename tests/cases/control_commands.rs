@@ -59,6 +59,8 @@ const ASKED: &[&str] = &[
     "misroute",
     "misroute local --reason trying",
     "misroute --json",
+    "misroute --for 5m",
+    "failover list --reason why",
     "misroute reset",
     "ceiling list",
     "ceiling show from-south",
@@ -79,6 +81,7 @@ const ASKED: &[&str] = &[
     "deny list 192.0.2.7",
     "deny list 2001:db8::/24",
     "deny list 192.0.2.8",
+    "deny list 192.0.2.8 --json",
     "deny list --json",
     "deny del 203.0.113.0/24",
     "deny del 203.0.113.0/24",
@@ -92,6 +95,7 @@ const ASKED: &[&str] = &[
     "explain --from 198.51.100.7 --url /web?",
     "explain --from 198.51.100.7 --url north.example.com",
     "explain --from 198.51.100.7",
+    "explain --from 198.51.100.7 --size 3521",
     "simulate --fail south",
     "simulate --fail north --json",
     "relay",
@@ -189,6 +193,34 @@ fn without_a_daemon_the_exit_status_is_3_and_usage_is_2() -> Result<()> {
     ] {
         let output = daemon.ask(arguments)?;
         ensure!(output.status.code() == Some(code), "{arguments:?}: {output:?}");
+    }
+    Ok(())
+}
+
+/// What can't be read at all is a fault as JSON too, and what can't be printed is no success.
+#[test]
+fn check_tells_of_a_missing_file_as_json_and_of_a_full_disk() -> Result<()> {
+    let daemon = Daemon::prepare(None, "north", FILE)?;
+    let nowhere = daemon.folder().file("nowhere.toml");
+    let nowhere = nowhere.to_str().context("UTF-8")?;
+    let output = daemon.ask(&["--json", "check", "--config", nowhere])?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(output.status.code() == Some(2) && report["ok"] == false, "{output:?}");
+    ensure!(report["faults"][0]["file"] == nowhere && report["faults"][0]["line"] == 1, "{report}");
+    for arguments in
+        [&["check", "--config", "FILE"][..], &["completions", "bash"], &["detach", "--config", "FILE"]]
+    {
+        let file = daemon.configuration();
+        let mut command = daemon.command_line();
+        for argument in arguments {
+            command.arg(if *argument == "FILE" { file.as_os_str() } else { argument.as_ref() });
+        }
+        let output = command.stdout(fs::File::create("/dev/full")?).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(1) && said.contains("cannot write"),
+            "{arguments:?}: {output:?}"
+        );
     }
     Ok(())
 }

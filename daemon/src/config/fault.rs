@@ -44,6 +44,23 @@ pub struct Fault {
     pub allowed: Option<String>,
 }
 
+impl Fault {
+    /// A file that can't be read at all.
+    #[must_use]
+    pub fn unreadable(file: PathBuf, why: &std::io::Error) -> Self {
+        let problem = format!("cannot be read: {why}");
+        Self {
+            severity: Severity::Error,
+            file,
+            line: 1,
+            column: 1,
+            key: String::new(),
+            problem,
+            allowed: None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file.display(), self.line, self.column)?;

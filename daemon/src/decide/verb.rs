@@ -1,6 +1,7 @@
 //! What can be asked of the running daemon, and its answers. Never carries out anything.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -71,6 +72,26 @@ pub struct PacketQuestion {
     pub protocol: Protocol,
     /// Bytes of the whole frame; the shortest where left out.
     pub size: Option<u16>,
+}
+
+impl PacketQuestion {
+    /// Largest frame that can be asked about: what the kernel's test of a program hands over in one piece, a page of 4 KiB less 256 bytes
+    /// of headroom and 320 behind it.
+    pub const LARGEST: u16 = 3520;
+    /// Least of [`Self::sizes`] for any packet.
+    pub const SMALLEST: u16 = 42;
+
+    /// Sizes that a frame of this kind may have.
+    #[must_use]
+    pub fn sizes(&self) -> RangeInclusive<u16> {
+        let shortest = match (self.from.to_canonical().is_ipv4(), self.protocol) {
+            (true, Protocol::Tcp) => 54,
+            (true, Protocol::Udp) => Self::SMALLEST,
+            (false, Protocol::Tcp) => 74,
+            (false, Protocol::Udp) => 62,
+        };
+        shortest..=Self::LARGEST
+    }
 }
 
 /// A request to ask about.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::decide::verb::PacketQuestion;
+
 /// Where the configuration is unless `--config` says otherwise.
 pub const CONFIG: &str = "/etc/tidegate/tidegate.toml";
 
@@ -46,6 +48,14 @@ pub struct Terms {
     /// Why, in words; kept with the change and logged.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+impl Terms {
+    /// Nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.valid_for.is_none() && self.confirm.is_none() && self.reason.is_none()
+    }
 }
 
 /// Every command.
@@ -263,7 +273,7 @@ pub struct Explain {
     #[arg(long, value_enum, conflicts_with = "url")]
     pub proto: Option<Proto>,
     /// Bytes of the whole frame; the shortest where left out.
-    #[arg(long, value_name = "N", conflicts_with = "url")]
+    #[arg(long, value_name = "N", conflicts_with = "url", value_parser = size())]
     pub size: Option<u16>,
     /// Ask about a request for this URL or path instead.
     #[arg(long, value_name = "URL")]
@@ -274,6 +284,10 @@ pub struct Explain {
     /// A header of the request; may be repeated.
     #[arg(long, value_name = "'NAME: VALUE'", requires = "url")]
     pub header: Vec<String>,
+}
+
+fn size() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(i64::from(PacketQuestion::SMALLEST)..=i64::from(PacketQuestion::LARGEST))
 }
 
 /// Protocols of a packet.

@@ -207,6 +207,7 @@ impl Asking<'_> {
 
     async fn failover(&self, action: Switch, region: Option<&str>, terms: &Terms) -> Result<(), Failure> {
         if action == Switch::List {
+            only_asks(terms, "failover list")?;
             return self.failover_list(region).await;
         }
         let region = match region {
@@ -242,6 +243,7 @@ impl Asking<'_> {
     async fn misroute(&self, mode: Option<Mode>, terms: &Terms) -> Result<(), Failure> {
         let mode = match mode {
             None => {
+                only_asks(terms, "misroute without MODE")?;
                 let show = |status: &Status, _: Paint| {
                     format!("{} (file: {})\n", status.misroute.mode, status.misroute.file)
                 };
@@ -308,10 +310,14 @@ impl Asking<'_> {
         list.prefixes.retain(|entry| {
             network(&entry.prefix).is_some_and(|held| held.contains(&asked) || asked.contains(&held))
         });
-        if list.prefixes.is_empty() {
+        let none = list.prefixes.is_empty();
+        if !none || self.json {
+            self.show(&serde_json::to_value(&list)?, |list: &WireList, paint| render::list(list, paint))?;
+        }
+        if none {
             return Err(Failure::Refused(format!("nothing of {asked} is on the {name} list")));
         }
-        self.show(&serde_json::to_value(&list)?, |list: &WireList, paint| render::list(list, paint))
+        Ok(())
     }
 
     async fn explain(&self, explain: &Explain) -> Result<(), Failure> {
@@ -422,6 +428,14 @@ fn changes(changed: &Changed) -> String {
         text.push_str(&format!("note: {}\n", plain(note)));
     }
     text
+}
+
+/// Terms of a change, given to what changes nothing, are a mistake that the operator should hear of.
+fn only_asks(terms: &Terms, what: &str) -> Result<(), Failure> {
+    if terms.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("{what} changes nothing: --for, --confirm and --reason say nothing here")))
 }
 
 fn packet_text(answer: &PacketAnswer, _: Paint) -> String {

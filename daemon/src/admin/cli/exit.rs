@@ -16,6 +16,12 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// This, unless it is done: then `other`.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Done { other } else { self }
+    }
+
     /// The number.
     #[must_use]
     pub fn code(self) -> u8 {

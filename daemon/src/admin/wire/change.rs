@@ -304,7 +304,13 @@ impl Explain {
                 return Err(invalid("url: needed where method or headers are given"));
             }
             let protocol = self.proto.unwrap_or_default();
-            return Ok(Question::Packet(PacketQuestion { from, port: self.port, protocol, size: self.size }));
+            let question = PacketQuestion { from, port: self.port, protocol, size: self.size };
+            let sizes = question.sizes();
+            if question.size.is_some_and(|size| !sizes.contains(&size)) {
+                let (least, most) = (sizes.start(), sizes.end());
+                return Err(invalid(&format!("size: allowed are {least} to {most} bytes for such a frame")));
+            }
+            return Ok(Question::Packet(question));
         };
         if self.port.is_some() || self.proto.is_some() || self.size.is_some() {
             return Err(invalid(
