@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::show;
+use crate::config::units::show_origin;
 use crate::decide::view::View;
 
 /// The running configuration with its overrides apart.
@@ -29,8 +30,8 @@ pub(super) fn config(view: &View) -> Value {
         },
         "regions": config.regions.iter().map(|(_, region)| json!({
             "name": region.name,
-            "public_url": region.public_url.as_ref().map(ToString::to_string),
-            "edges": region.edges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "public_url": region.public_url.as_ref().map(show_origin),
+            "edges": region.edges.iter().map(show_origin).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "geo": {
             "default_region": show::name(view, config.geo.default_region),

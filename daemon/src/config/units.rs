@@ -141,6 +141,16 @@ pub fn show_bits(bits: u64) -> String {
     format!("{bits}bit")
 }
 
+/// The URL of an edge or endpoint as the file has it: without the path `/` that [`http::Uri`] adds.
+#[must_use]
+pub fn show_origin(url: &http::Uri) -> String {
+    let mut shown = url.to_string();
+    if shown.ends_with('/') {
+        shown.pop();
+    }
+    shown
+}
+
 /// A size: digits, or a number with `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB` or `TiB`.
 ///
 /// # Errors
@@ -229,6 +239,13 @@ mod tests {
         assert_eq!(rate("20_000"), Ok(20_000));
         for text in ["", "_1", "1e3", "1.5", "+3", "1_000_000_001"] {
             assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins_are_shown_as_the_file_has_them() {
+        for text in ["http://192.0.2.1:8443", "https://edge.example.net", "http://[2001:db8::1]:80"] {
+            assert_eq!(text.parse().map(|url| show_origin(&url)).ok().as_deref(), Some(text));
         }
     }
 

@@ -21,6 +21,7 @@ use super::headers::FAILOVER;
 use super::tls::{self, Identities};
 use super::topology::{Endpoint, Probing, Topology};
 use crate::config::Config;
+use crate::config::units::show_origin;
 use crate::decide::event::{Cause, Event, Failover, Health, HealthTarget, What};
 use crate::decide::hold::Hold;
 use crate::decide::policy::Policy;
@@ -202,13 +203,13 @@ impl Prober {
     }
 
     fn changed(&self, endpoint: &Endpoint, whose: &HealthTarget, up: bool, why: Option<ProbeError>) {
-        let why = why.map(|why| why.to_string());
+        let (why, url) = (why.map(|why| why.to_string()), show_origin(&endpoint.url));
         if up {
-            tracing::info!(endpoint = %endpoint.url, "is up");
+            tracing::info!(endpoint = url, "is up");
         } else {
-            tracing::warn!(endpoint = %endpoint.url, why = why.as_deref().unwrap_or_default(), "is down");
+            tracing::warn!(endpoint = url, why = why.as_deref().unwrap_or_default(), "is down");
         }
-        self.tell(What::Health(Health { target: whose.clone(), url: endpoint.url.to_string(), up, why }));
+        self.tell(What::Health(Health { target: whose.clone(), url, up, why }));
         if let HealthTarget::Edge(region) = whose {
             self.follow(*region);
         }

@@ -8,6 +8,7 @@ use super::clock;
 use super::shared::Shared;
 use super::stats::Stats;
 use super::topology::{Endpoint, Topology};
+use crate::config::units::show_origin;
 use crate::decide::admission::Applied;
 use crate::decide::measure::Measure;
 use crate::decide::policy::Policy;
@@ -76,7 +77,7 @@ pub(crate) fn make(shared: &Shared, stats: &Stats, rates: &mut Rates) -> ProxyRe
 
 fn upstreams(topology: &Topology) -> Vec<UpstreamReport> {
     let endpoint = |endpoint: &Arc<Endpoint>| EndpointReport {
-        url: endpoint.url.to_string(),
+        url: show_origin(&endpoint.url),
         up: endpoint.is_up(),
         in_flight: endpoint.in_flight(),
     };
@@ -93,7 +94,7 @@ fn edges(topology: &Topology) -> Vec<EdgeReport> {
         topology.edges.iter().flat_map(|(region, edges)| edges.iter().map(move |edge| (region, edge)));
     let report = edges.map(|(region, edge)| EdgeReport {
         region,
-        url: edge.url.to_string(),
+        url: show_origin(&edge.url),
         up: edge.is_up(),
         in_flight: edge.in_flight(),
     });

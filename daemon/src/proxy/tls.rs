@@ -12,6 +12,7 @@ use super::stream::Stream;
 use super::topology::{Endpoint, Link};
 use crate::config::Config;
 use crate::config::types::{Listener, ListenerKind};
+use crate::config::units::show_origin;
 use crate::decide::region::RegionId;
 use crate::link::{
     ALPN_H2, ALPN_HTTP1, BadServerName, Fresh, OutwardTls, PeerTls, PublicTls, Purpose, Refreshed, TlsFault,
@@ -159,7 +160,7 @@ pub(crate) async fn greet(
         return Ok(Stream::Plain(tcp));
     }
     let config = identities.config_for(endpoint.link, http1_only);
-    let config = config.ok_or_else(|| GreetError::NoIdentity(endpoint.url.to_string()))?;
+    let config = config.ok_or_else(|| GreetError::NoIdentity(show_origin(&endpoint.url)))?;
     let connector = TlsConnector::from(config);
     let stream = connector.connect(server_name(&endpoint.host)?, tcp).await;
     let stream = stream.map_err(|source| GreetError::Handshake { host: endpoint.host.clone(), source })?;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::dial::dial;
 use super::frames::{Reader, Stream, greet, send};
 use super::lanes::{Checks, Lanes};
+use crate::config::units::show_origin;
 use crate::decide::relay::frame::Frame;
 use crate::decide::relay::lane::Row;
 use crate::decide::relay::window::{Sent, Window};
@@ -71,7 +72,7 @@ impl Outgoing {
             };
             state.window.reopen();
             if let Err(error) = ended {
-                self.lanes.down(&format!("{edge}: {error}"));
+                self.lanes.down(&format!("{}: {error}", show_origin(edge)));
             }
             at += 1;
             let stopped = timeout(pause, self.stop.cancelled()).await;
@@ -89,7 +90,7 @@ impl Outgoing {
         if region != *name {
             return Err(io::Error::other(format!("the edge speaks for region {region:?}, not {name:?}")));
         }
-        self.lanes.up(&edge.to_string());
+        self.lanes.up(&show_origin(edge));
         *pause = PAUSE.0;
         let (words, heard) = mpsc::channel(1024);
         let listening = listen(reader, words);
