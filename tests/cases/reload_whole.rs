@@ -80,6 +80,37 @@ fn a_nic_that_refuses_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Lists, addresses and reloads that run out go by while nothing is attached; only a reload attaches again.
+#[test]
+fn what_was_detached_stays_off_until_a_reload() -> Result<()> {
+    let missing = tidegate::kernel::object().err().map(|missing| missing.to_string());
+    if let Some(reason) = netns::unavailable().map(str::to_owned).or(missing) {
+        eprintln!("skipped: what_was_detached_stays_off_until_a_reload: {reason}");
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let daemon =
+        Daemon::start(Some(&lab.host), "eu", &file(1_000, "[xdp]\ninterfaces = [\"e0\"]\nports = [80]\n"))?;
+    let is_on = || lab.host.ip(&["link", "show", "dev", "e0"]).map(|shown| shown.contains("prog/xdp"));
+    ensure!(is_on()?, "it is on from the start");
+    daemon.tell(&["reload", "--confirm", "10s"])?;
+    daemon.tell(&["detach"])?;
+    let told = daemon.tell(&["deny", "add", "198.51.100.0/24", "--for", "1s"])?;
+    ensure!(told.contains("stays off until a reload") && !is_on()?, "{told}");
+    lab.host.ip(&["addr", "add", "203.0.113.77/32", "dev", "e0"])?;
+    daemon.wait_log("local addresses changed", BOUND)?;
+    ensure!(!is_on()?, "by an address");
+    wait_until("the list and the reload run out", BOUND, || {
+        daemon
+            .tell(&["status"])
+            .is_ok_and(|status| !status.contains("undone at") && !status.contains("198.51.100"))
+    })?;
+    ensure!(!is_on()?, "by what ran out");
+    daemon.tell(&["reload"])?;
+    ensure!(is_on()?, "a reload attaches again");
+    Ok(())
+}
+
 #[test]
 fn an_unconfirmed_reload_is_undone_over_a_crash() -> Result<()> {
     let mut daemon = Daemon::prepare(None, "eu", &file(1_000, ""))?;

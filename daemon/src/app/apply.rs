@@ -6,12 +6,16 @@ use jiff::Timestamp;
 
 use super::core::Core;
 use super::error::RunError;
+use super::nic::{Occasion, Wanted};
 use super::{geo, notify};
 use crate::decide::event::{Cause, CeilingMove, Failover, What};
 use crate::decide::inforce::InForce;
 use crate::decide::measure::Measure;
 use crate::decide::policy::Policy;
 use crate::decide::sources::SourceTables;
+
+/// Told where the NIC would follow if it were not detached.
+const STAYS_OFF: &str = "the NIC program was detached by hand and stays off until a reload or a restart";
 
 /// What was worked out for the next step, before anything was changed.
 pub(super) struct Prepared {
@@ -49,7 +53,11 @@ impl Core {
         let reload_nic = prepared.tables.is_some();
         let mut notes = self.take_up(prepared);
         let nic = if reload_nic {
-            let applied = self.nic.apply(&self.config, &self.in_force, &self.tables).await;
+            let wanted = Wanted { config: &self.config, in_force: &self.in_force, tables: &self.tables };
+            let applied = self.nic.apply(wanted, Occasion::Followed).await;
+            if matches!(&applied, Ok(Some(report)) if report.stays_off) {
+                notes.push(STAYS_OFF.to_owned());
+            }
             applied.map(drop).map_err(|error| error.to_string())
         } else {
             notify::patiently(self.nic.set_limits(&self.config, &self.in_force)).await
@@ -74,7 +82,11 @@ impl Core {
 
     /// This host's addresses changed: the program is made for others.
     pub(super) async fn addresses_changed(&mut self) {
-        match self.nic.apply(&self.config, &self.in_force, &self.tables).await {
+        let wanted = Wanted { config: &self.config, in_force: &self.in_force, tables: &self.tables };
+        match self.nic.apply(wanted, Occasion::Followed).await {
+            Ok(Some(report)) if report.stays_off => {
+                tracing::info!("local addresses changed: {STAYS_OFF}");
+            }
             Ok(_) => tracing::info!("local addresses changed: the NIC program follows"),
             Err(error) => {
                 tracing::error!(%error, "local addresses changed, and the NIC program could not follow");

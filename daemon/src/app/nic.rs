@@ -27,6 +27,15 @@ pub(super) struct Wanted<'a> {
     pub(super) tables: &'a Arc<SourceTables>,
 }
 
+/// Why a program is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A start or a reload: one that was detached by hand comes back.
+    Asked,
+    /// Anything else that the program has to follow: one that was detached stays off.
+    Followed,
+}
+
 /// The NIC, or that there is none.
 pub(super) struct NicPart {
     nic: Option<Nic>,
@@ -48,7 +57,7 @@ impl NicPart {
         } else {
             part.start(config, events).await?;
         }
-        let report = part.apply(config, wanted.in_force, wanted.tables).await?;
+        let report = part.apply(wanted, Occasion::Asked).await?;
         if let Some(error) = report.and_then(fatal) {
             return Err(RunError::NicAttach(error));
         }
@@ -78,13 +87,14 @@ impl NicPart {
         &mut self,
         now: Wanted<'_>,
         next: Wanted<'_>,
+        occasion: Occasion,
         events: &broadcast::Sender<Arc<Event>>,
     ) -> Result<(), RunError> {
         let opened = self.nic.is_none() && !next.config.xdp.interfaces.is_empty();
         if opened {
             self.start(next.config, events).await?;
         }
-        let refused = match self.apply(next.config, next.in_force, next.tables).await {
+        let refused = match self.apply(next, occasion).await {
             Ok(report) => {
                 match report.and_then(|report| refusal(report, &now.config.xdp, &next.config.xdp)) {
                     None => return Ok(()),
@@ -96,7 +106,7 @@ impl NicPart {
         if opened {
             (self.nic, self.addresses, self.failure) = (None, None, None);
             leave_none_behind(now.config.host.instance.clone()).await;
-        } else if let Err(error) = self.apply(now.config, now.in_force, now.tables).await {
+        } else if let Err(error) = self.apply(now, occasion).await {
             tracing::error!(%error, "the NIC could not be put back to what it was");
         }
         Err(refused)
@@ -120,11 +130,11 @@ impl NicPart {
     /// Loads and swaps in a program for everything that holds. `None` where there is no NIC.
     pub(super) async fn apply(
         &mut self,
-        config: &Config,
-        in_force: &InForce,
-        tables: &Arc<SourceTables>,
+        wanted: Wanted<'_>,
+        occasion: Occasion,
     ) -> Result<Option<ApplyReport>, RunError> {
         let Some(nic) = &self.nic else { return Ok(None) };
+        let Wanted { config, in_force, tables } = wanted;
         let plan = NicPlan::new(Arc::clone(tables), self.addresses(), &config.xdp.ports)?;
         let rows = rows(config, in_force);
         let wish = NicWish {
@@ -135,7 +145,10 @@ impl NicPart {
             mode: config.xdp.mode,
             lease: config.xdp.lease,
         };
-        let report = notify::patiently(nic.apply(wish)).await;
+        let report = match occasion {
+            Occasion::Asked => notify::patiently(nic.apply(wish)).await,
+            Occasion::Followed => notify::patiently(nic.follow(wish)).await,
+        };
         self.failure = report.as_ref().err().map(ToString::to_string);
         let report = report?;
         self.rows = rows;

@@ -10,7 +10,7 @@ use super::apply::Prepared;
 use super::core::Core;
 use super::error::RunError;
 use super::geo::{self, Records};
-use super::nic::Wanted;
+use super::nic::{Occasion, Wanted};
 use super::unconfirmed::{self, Unconfirmed};
 use super::{inherit, notify};
 use crate::config::{self, Config, LoadError, Loaded};
@@ -94,7 +94,7 @@ impl Core {
         let warnings = next.warnings.clone();
         let deadline = confirm.map(|time| now.saturating_add(time).unwrap_or(Timestamp::MAX));
         let kept = self.keep_way_back(deadline, &next.sources).await?;
-        let before = match self.take_over(next, now).await {
+        let before = match self.take_over(next, Occasion::Asked, now).await {
             Ok(before) => before,
             Err(refusal) => {
                 self.restore_way_back(kept).await;
@@ -144,7 +144,7 @@ impl Core {
     }
 
     /// Puts a configuration into force and returns the one before.
-    async fn take_over(&mut self, next: Next, now: Timestamp) -> Result<Next, Refusal> {
+    async fn take_over(&mut self, next: Next, occasion: Occasion, now: Timestamp) -> Result<Next, Refusal> {
         let held = self.in_force_at(&self.config, &self.overrides, now);
         let in_force = self.in_force_at(&next.config, &self.overrides, now);
         let (config, records) = (Arc::clone(&next.config), next.records.clone());
@@ -161,7 +161,7 @@ impl Core {
         let proxy = self.proxy.prepare(Arc::clone(&next.config)).map_err(|error| not_prepared(&error))?;
         let wanted = Wanted { config: &next.config, in_force: &in_force, tables: &tables.0 };
         let present = Wanted { config: &self.config, in_force: &self.in_force, tables: &self.tables };
-        self.nic.switch(present, wanted, &self.events).await.map_err(|error| refused(&error))?;
+        self.nic.switch(present, wanted, occasion, &self.events).await.map_err(|error| refused(&error))?;
         let listened = self.proxy.addresses();
         self.proxy.commit(proxy);
         inherit::store_again(&self.proxy, &listened);
@@ -196,7 +196,7 @@ impl Core {
             to.warnings.push(RECORDS_NOT_CONFIRMED.to_owned());
         }
         // The way back stays on disk: a restart goes by it until the file is another one, or is reloaded.
-        match self.take_over(to, now).await {
+        match self.take_over(to, Occasion::Followed, now).await {
             Ok(_) => self.log_reload(None, Cause::Expired, now),
             Err(error) => tracing::error!(%error, "the configuration before could not be put back"),
         }

@@ -122,6 +122,8 @@ pub struct ApplyReport {
     pub adopted: bool,
     /// Interfaces that do not have the new program, and why.
     pub failures: Vec<AttachError>,
+    /// The program was detached by hand and stayed off: what was asked for waits for [`super::Nic::apply`].
+    pub stays_off: bool,
 }
 
 /// Why limits were not changed; the ones before hold.

@@ -98,6 +98,14 @@ impl Nic {
         self.ask(|answer| Command::Apply(Box::new(wish), answer)).await?
     }
 
+    /// As [`Self::apply`], on no operator's asking for the program: one that was detached by hand stays off.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn follow(&self, wish: NicWish) -> Result<ApplyReport, ApplyError> {
+        self.ask(|answer| Command::Follow(Box::new(wish), answer)).await?
+    }
+
     /// Changes the limits alone, all at once. Cheap enough for every second.
     ///
     /// # Errors

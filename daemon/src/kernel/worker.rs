@@ -35,6 +35,8 @@ type Addresses = Arc<BTreeSet<IpAddr>>;
 pub(crate) enum Command {
     /// Load and swap.
     Apply(Box<NicWish>, Answer<Result<ApplyReport, ApplyError>>),
+    /// The same, unless it was detached by hand.
+    Follow(Box<NicWish>, Answer<Result<ApplyReport, ApplyError>>),
     /// Limits alone.
     SetLimits(Vec<LimitRow>, Answer<Result<(), LimitsError>>),
     /// Counters and state.
@@ -133,6 +135,7 @@ impl Worker {
             // Whoever asked and no longer waits gets no answer; what was asked for is done all the same.
             match command {
                 Command::Apply(wish, answer) => drop(answer.send(self.apply(*wish))),
+                Command::Follow(wish, answer) => drop(answer.send(self.follow(*wish))),
                 Command::SetLimits(limits, answer) => drop(answer.send(self.set_limits(limits))),
                 Command::Report(answer) => drop(answer.send(self.report())),
                 Command::Explain(frame, answer) => drop(answer.send(self.explain(&frame))),
@@ -147,11 +150,7 @@ impl Worker {
         if self.is_same(&wish) {
             self.enforce(&wish)?;
             self.wish = Some(wish);
-            return Ok(ApplyReport {
-                times: ApplyTimes::default(),
-                adopted: self.adopted,
-                failures: Vec::new(),
-            });
+            return Ok(self.nothing_done(false));
         }
         let loaded = load::load(self.object, &wish.plan, &self.pins)?;
         let load_ns = nanoseconds(started);
@@ -160,7 +159,25 @@ impl Worker {
         let failures = self.put_on(loaded, wish)?;
         let times = ApplyTimes { load_ns, swap_ns: nanoseconds(swapping) };
         self.last_apply = Some(times);
-        Ok(ApplyReport { times, adopted: self.adopted, failures })
+        Ok(ApplyReport { times, adopted: self.adopted, failures, stays_off: false })
+    }
+
+    fn follow(&mut self, wish: NicWish) -> Result<ApplyReport, ApplyError> {
+        if !self.is_detached() {
+            return self.apply(wish);
+        }
+        self.wish = Some(wish);
+        Ok(self.nothing_done(true))
+    }
+
+    fn nothing_done(&self, stays_off: bool) -> ApplyReport {
+        let (times, failures) = (ApplyTimes::default(), Vec::new());
+        ApplyReport { times, adopted: self.adopted, failures, stays_off }
+    }
+
+    /// By hand. Asked of the pin itself: `look` hears of it a moment later.
+    fn is_detached(&self) -> bool {
+        self.detached || (self.loaded.is_some() && !self.pins.program().exists())
     }
 
     /// The program is loaded, and everywhere it should be.
@@ -273,8 +290,7 @@ impl Worker {
 
     fn explain(&self, frame: &[u8]) -> Result<Outcome, ExplainError> {
         let loaded = self.loaded.as_ref().ok_or(ExplainError::NotLoaded)?;
-        // Asked of the pin itself: `look` hears of a detachment a moment later.
-        if self.detached || !self.pins.program().exists() {
+        if self.is_detached() {
             return Err(ExplainError::Detached);
         }
         loaded.explain(frame)
