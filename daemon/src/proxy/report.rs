@@ -130,7 +130,7 @@ fn ceiling(applied: &Applied, per_second: f64) -> Vec<CeilingReport> {
     let report = |measure, limit, used| CeilingReport { ceiling: ceiling.name.clone(), measure, limit, used };
     let rate = ceiling
         .rate
-        .limit()
+        .per_second()
         .map(|limit| report(Measure::RequestsPerSecond, limit.round() as u64, per_second.round() as u64));
     let slots =
         ceiling.slots.limit().map(|limit| report(Measure::ConcurrentRequests, limit, ceiling.slots.used()));

@@ -1,6 +1,7 @@
 //! Ceilings on requests: one decision over all that apply, which takes nothing when it refuses. Never reads a clock, never waits.
 
 mod book;
+mod pace;
 mod rate;
 mod slots;
 
@@ -43,12 +44,12 @@ impl Ceiling {
         }
     }
 
-    /// The limit that leaves room for no request at all.
-    fn full(&self, now: Tick) -> Option<Reason> {
+    /// The limit that leaves no room at all; for requests that are not `hurried`, also while the pace is kept.
+    fn full(&self, hurried: bool, now: Tick) -> Option<Reason> {
         if !self.slots.has() {
             return Some(Reason::ConcurrentRequests);
         }
-        (!self.rate.has(now)).then_some(Reason::RequestsPerSecond)
+        (!self.rate.has(hurried, now)).then_some(Reason::RequestsPerSecond)
     }
 }
 
@@ -88,6 +89,13 @@ pub struct Asking {
     pub foreign: bool,
     /// On the allow list: counted, never refused.
     pub always: bool,
+}
+
+impl Asking {
+    /// Critical requests take what is saved up whenever they come: no pace holds them back.
+    fn is_hurried(self) -> bool {
+        self.class == Class::Critical
+    }
 }
 
 /// A request was refused. Nothing was taken for it.
@@ -170,7 +178,7 @@ impl Applying {
                 }
             }
         }
-        self.charge(asking.always, now)?;
+        self.charge(asking, now)?;
         Ok(Admitted { permit: self.permit(), observed })
     }
 
@@ -178,7 +186,7 @@ impl Applying {
     #[must_use]
     pub fn full(&self, now: Tick) -> Option<Refused<'_>> {
         self.0.iter().filter(|applied| !applied.observe).find_map(|applied| {
-            let reason = applied.ceiling.full(now)?;
+            let reason = applied.ceiling.full(true, now)?;
             Some(Refused { ceiling: &applied.ceiling.name, reason })
         })
     }
@@ -190,9 +198,9 @@ impl Applying {
         Permit { applying: counts.then(|| self.clone()), before }
     }
 
-    fn charge(&self, always: bool, now: Tick) -> Result<(), Refused<'_>> {
+    fn charge(&self, asking: Asking, now: Tick) -> Result<(), Refused<'_>> {
         for (at, applied) in self.0.iter().enumerate() {
-            if let Err(reason) = applied.charge(always || applied.observe, now) {
+            if let Err(reason) = applied.charge(asking, now) {
                 self.0[..at].iter().for_each(Applied::give_back);
                 return Err(Refused { ceiling: &applied.ceiling.name, reason });
             }
@@ -207,7 +215,7 @@ impl Applied {
         if self.by_class {
             ceiling.load.offer(asking.class, asking.user, ceiling.rate.per_second(), now);
         }
-        if let Some(reason) = ceiling.full(now) {
+        if let Some(reason) = ceiling.full(asking.is_hurried(), now) {
             if self.adaptive && reason == Reason::ConcurrentRequests {
                 ceiling.adaptive.refused();
             }
@@ -236,8 +244,8 @@ impl Applied {
     }
 
     /// Takes from both limits or from neither. What is never refused is charged as far as the limits go.
-    fn charge(&self, always: bool, now: Tick) -> Result<(), Reason> {
-        let ceiling = &self.ceiling;
+    fn charge(&self, asking: Asking, now: Tick) -> Result<(), Reason> {
+        let (ceiling, always) = (&self.ceiling, asking.always || self.observe);
         if self.counts {
             if always {
                 ceiling.slots.enter_always();
@@ -245,7 +253,11 @@ impl Applied {
                 return Err(Reason::ConcurrentRequests);
             }
         }
-        if ceiling.rate.take(now) || always {
+        if always {
+            ceiling.rate.spend(now);
+            return Ok(());
+        }
+        if ceiling.rate.take(asking.is_hurried(), now) {
             return Ok(());
         }
         if self.counts {

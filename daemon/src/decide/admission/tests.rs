@@ -47,9 +47,9 @@ fn charging_gives_back_when_a_later_ceiling_refuses_after_all() {
     let (first, last) = (ceiling("first", Some(10.0), Some(10)), ceiling("last", Some(1.0), None));
     let applying = Applying::new(vec![applied(&first), applied(&last)]);
     let now = Tick(10_000_000_000);
-    assert!(applying.charge(false, now).is_ok());
+    assert!(applying.charge(ASKING, now).is_ok());
     let spent = first.rate.fill(now);
-    assert!(applying.charge(false, now).is_err(), "the second is over the last ceiling");
+    assert!(applying.charge(ASKING, now).is_err(), "the second is over the last ceiling");
     assert!((first.rate.fill(now) - spent).abs() < 1e-9);
     assert_eq!(first.slots.used(), 1);
 }
