@@ -80,6 +80,8 @@ fn waits(address: SocketAddr) -> Result<Vec<(Duration, Duration)>> {
     let silent = Connection::open(EU, address)?;
     let answer = body.receive(false)?;
     assert_eq!(answer.status, 408, "{answer:?}");
+    let answer = head.receive(false)?;
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "{answer:?}");
     let mut borne = Vec::new();
     for (mut connection, default) in [(head, 10), (silent, 10), (body, 30), (idle, 75)] {
         // However it ends.
@@ -102,6 +104,35 @@ fn who_keeps_us_waiting_is_let_go() -> Result<()> {
         }
     }
     anyhow::bail!("borne for (and by default): {borne:?}")
+}
+
+#[test]
+fn a_head_that_stops_is_answered_but_a_client_that_says_nothing_is_not() -> Result<()> {
+    let (edge, origin, address) =
+        edge("limits = { header_timeout = \"1s\", idle_timeout = \"1s\", body_idle_timeout = \"60s\" }", "")?;
+    let mut silent = Connection::open(EU, address)?;
+    assert_eq!(silent.rest()?, b"", "nothing was asked");
+    let mut idle = Connection::open(EU, address)?;
+    assert_eq!(ask(&mut idle)?, 200);
+    assert_eq!(idle.rest()?, b"", "nothing more was asked");
+    let late = Some("request_timeout");
+    for begun in ["G", "GET / HTTP/1.1\r\nHost: h\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HT"] {
+        let mut stops = Connection::open(EU, address)?;
+        stops.send(begun)?;
+        let mut answer = stops.receive(false)?;
+        if answer.status == 200 {
+            answer = stops.receive(false)?;
+        }
+        assert_eq!((answer.status, answer.header("tidegate-reason")), (408, late), "{begun:?}: {answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(answer.text(), "request_timeout: the head did not come within header_timeout\n");
+        assert_eq!(stops.rest()?, b"", "and the connection ends");
+    }
+    assert_eq!(origin.seen().len(), 2, "only whole requests travel on");
+    let shed = edge.proxy.report().shed;
+    let counted = shed.iter().filter(|shed| shed.reason.name() == "request_timeout").map(|shed| shed.count);
+    assert_eq!(counted.sum::<u64>(), 3);
+    Ok(())
 }
 
 #[test]

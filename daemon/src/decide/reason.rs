@@ -125,7 +125,7 @@ reasons! {
     UpstreamInvalid => "upstream_invalid",
     /// No response within `response_timeout`.
     UpstreamTimeout => "upstream_timeout",
-    /// The client's body paused longer than `body_idle_timeout`.
+    /// The client's head did not come within `header_timeout`, or its body paused longer than `body_idle_timeout`.
     RequestTimeout => "request_timeout",
     /// The client went away before its request's body was complete.
     ClientGone => "client_gone",

@@ -33,6 +33,7 @@ use super::stream::Stream;
 use super::tell;
 use super::turn;
 use crate::config::types::Limits;
+use crate::decide::framing::Fault;
 use crate::decide::region::RegionId;
 use crate::link::{self, RelayStream};
 
@@ -65,7 +66,7 @@ impl Client {
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, peer: SocketAddr) {
-    let worker = Rc::clone(&arrived.worker);
+    let (worker, accepted) = (Rc::clone(&arrived.worker), clock::now());
     let peer = peer.ip().to_canonical();
     let limits = listener.spec.limits;
     // In a box: it is over when the connection's long life begins.
@@ -80,7 +81,7 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     if stream.alpn() == Some(link::ALPN_RELAY) {
         return relay::hand_over(&worker, RelayStream { region, io: Box::new(stream) });
     }
-    let pace = Arc::new(Pace::new(&limits));
+    let pace = Arc::new(Pace::new(&limits, accepted));
     let tls = matches!(stream, Stream::Tls(_));
     let forwarded_for = headers::text(address.to_string());
     let open = Arc::clone(&arrived.open);
@@ -91,8 +92,13 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
 
 async fn http1(client: Rc<Client>, stream: Stream) {
     let line = Rc::new(RefCell::new(Line::new(&client, stream)));
-    let mut connection = pin!(serve::http1(&client, &line));
-    drive(&client, connection.as_mut(), |_| line.borrow_mut().leave()).await;
+    {
+        let mut connection = pin!(serve::http1(&client, &line));
+        drive(&client, connection.as_mut(), |_| line.borrow_mut().leave()).await;
+    }
+    if client.pace.fault() == Some(Fault::HeadLate) {
+        serve::too_late(&line).await;
+    }
     line.borrow_mut().cut();
 }
 
@@ -162,8 +168,10 @@ where
         alarm.as_mut().poll(&client.pace, cx).map(|late| Err(Ended::Late(late)))
     });
     if let Err(ended) = ended.await {
-        if matches!(ended, Ended::Late(Late::Write)) {
-            client.pace.abort();
+        match ended {
+            Ended::Late(Late::Write) => client.pace.abort(),
+            Ended::Late(Late::Head) => _ = client.pace.refuse(Fault::HeadLate),
+            Ended::Late(Late::Idle | Late::Silent) | Ended::Broken(_) => {}
         }
         tracing::debug!(client = %client.address, ?ended, "connection ended");
     }

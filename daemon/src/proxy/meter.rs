@@ -12,6 +12,7 @@ use super::clock;
 use super::framed::Framed;
 use super::stream::Stream;
 use crate::config::types::Limits;
+use crate::decide::admission::Tick;
 use crate::decide::flood::Flood;
 use crate::decide::framing::Fault;
 
@@ -47,7 +48,9 @@ pub(crate) struct Pace {
 pub(crate) enum Late {
     /// No request came within `idle_timeout`.
     Idle,
-    /// A head was not complete within `header_timeout`.
+    /// Nothing came on a new connection within `header_timeout`.
+    Silent,
+    /// A head that has begun, over HTTP/1, was not complete within `header_timeout`.
     Head,
     /// The client took nothing for `body_idle_timeout` while there was something to write.
     Write,
@@ -58,16 +61,15 @@ fn ns(duration: std::time::Duration) -> u64 {
 }
 
 impl Pace {
-    /// A connection that has just been accepted: its first head is due within `header_timeout`.
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let now = clock::now().0;
+    /// A connection that was accepted then: its first head is due within `header_timeout`.
+    pub(crate) fn new(limits: &Limits, accepted: Tick) -> Self {
         let head_ns = ns(limits.header_timeout);
         Self {
             phase: AtomicU8::new(NEW),
             multiplexed: AtomicBool::new(false),
             active: AtomicU64::new(0),
             fault: OnceLock::new(),
-            read_by: AtomicU64::new(now.saturating_add(head_ns)),
+            read_by: AtomicU64::new(accepted.0.saturating_add(head_ns)),
             write_by: AtomicU64::new(u64::MAX),
             requests: AtomicU64::new(0),
             abort: AtomicBool::new(false),
@@ -124,7 +126,11 @@ impl Pace {
         } else if self.read_by.load(Relaxed) > now {
             None
         } else {
-            Some(if self.phase.load(Relaxed) == IDLE { Late::Idle } else { Late::Head })
+            Some(match self.phase.load(Relaxed) {
+                IDLE => Late::Idle,
+                NEW => Late::Silent,
+                _ => Late::Head,
+            })
         }
     }
 
@@ -299,13 +305,14 @@ impl Pace {
     /// The same, but for how long a client may take nothing.
     pub(crate) fn with_pause(body_idle_timeout: std::time::Duration) -> Self {
         let seconds = std::time::Duration::from_secs;
-        Self::new(&Limits {
+        let limits = Limits {
             header_bytes: 65_536,
             headers: 100,
             header_timeout: seconds(10),
             idle_timeout: seconds(75),
             body_idle_timeout,
             max_connections: 10,
-        })
+        };
+        Self::new(&limits, clock::now())
     }
 }

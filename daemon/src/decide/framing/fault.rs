@@ -20,6 +20,9 @@ pub enum Fault {
     /// The head exceeds `header_bytes`.
     #[error("the head is larger than header_bytes allows")]
     HeadTooLarge,
+    /// RFC 9110, 15.5.9: it has begun, and was not complete within `header_timeout`.
+    #[error("the head did not come within header_timeout")]
+    HeadLate,
     /// Neither 1.0 nor 1.1.
     #[error("only HTTP/1.0 and HTTP/1.1 are spoken in this form")]
     Version,
@@ -83,6 +86,7 @@ impl Fault {
         match self {
             Self::TargetTooLong => Reason::TargetTooLong,
             Self::HeadTooLarge => Reason::HeadTooLarge,
+            Self::HeadLate => Reason::RequestTimeout,
             Self::Version => Reason::VersionNotSupported,
             Self::Connect | Self::CodingUnknown => Reason::NotImplemented,
             _ => Reason::BadRequest,

@@ -20,6 +20,7 @@ use super::conn::Client;
 use super::http1::Tunnel;
 use super::service::{self, Asked};
 use super::tunnel::Switch;
+use crate::decide::framing::Fault;
 use crate::decide::wire::{Ask, Says};
 pub(crate) use body::ClientBody;
 use line::Came;
@@ -49,6 +50,15 @@ pub(crate) async fn http1(client: &Rc<Client>, line: &Shared) -> io::Result<()> 
         }
     }
     poll_fn(|cx| line.borrow_mut().poll_close(cx)).await
+}
+
+/// Tells a client that its head did not come in time, if it takes that at once, and ends the connection.
+pub(crate) async fn too_late(line: &Shared) {
+    line.borrow_mut().refuse(Fault::HeadLate);
+    let told = poll_fn(|cx| Poll::Ready(matches!(line.borrow_mut().poll_out(cx), Poll::Ready(Ok(())))));
+    if told.await {
+        _ = poll_fn(|cx| line.borrow_mut().poll_close(cx)).await;
+    }
 }
 
 /// What becomes of a connection after an answer.
