@@ -187,14 +187,12 @@ const AT_ONCE: u64 = 8;
 async fn accept(worker: &Rc<Worker>, gate: &Gate, listener: &tokio::net::TcpListener) {
     let mut stop = pin!(gate.stop.cancelled());
     let mut told = None;
-    for number in 1_u64.. {
-        if number.is_multiple_of(AT_ONCE) {
-            tokio::task::yield_now().await;
-        }
+    let mut row = 0;
+    loop {
         let accepted = tokio::select! {
             biased;
             () = stop.as_mut() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept_in_turn(listener, &mut row) => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
@@ -205,6 +203,19 @@ async fn accept(worker: &Rc<Worker>, gate: &Gate, listener: &tokio::net::TcpList
             Err(error) => cannot_accept(gate, &error, &mut told).await,
         }
     }
+}
+
+/// Accepts one; after some in a row, whatever else there is to do comes first.
+async fn accept_in_turn(
+    listener: &tokio::net::TcpListener,
+    row: &mut u64,
+) -> std::io::Result<(TcpStream, SocketAddr)> {
+    if *row >= AT_ONCE {
+        *row = 0;
+        tokio::task::yield_now().await;
+    }
+    *row += 1;
+    listener.accept().await
 }
 
 fn come_in(worker: &Rc<Worker>, door: Rc<Door>, tcp: TcpStream, peer: SocketAddr, open: Open) {
@@ -263,5 +274,42 @@ async fn drained(worker: &Worker, drain: &CancellationToken, closing: &Cancellat
         if waited_for == 0 && present.accepting.get() == 0 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections that are there before the first is accepted.
+    const WAITING: u64 = 4 * AT_ONCE;
+
+    #[tokio::test]
+    async fn others_have_their_turn_between_connections_that_are_accepted() -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let _crowd =
+            (0..WAITING).map(|_| std::net::TcpStream::connect(address)).collect::<Result<Vec<_>, _>>()?;
+        let accepted = Cell::new(0);
+        let accepts = async {
+            let mut row = 0;
+            while accepted.get() < WAITING {
+                accept_in_turn(&listener, &mut row).await?;
+                accepted.set(accepted.get() + 1);
+            }
+            std::io::Result::Ok(())
+        };
+        let (mut seen, mut most) = (0, 0);
+        let other = async {
+            while seen < WAITING {
+                most = most.max(accepted.get() - seen);
+                seen = accepted.get();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (ended, ()) = tokio::join!(biased; accepts, other);
+        ended?;
+        assert!((1..=AT_ONCE).contains(&most), "{most} were accepted in a row");
+        Ok(())
     }
 }
