@@ -2,8 +2,8 @@
 //! is that all are let go, that memory stays bounded, and that other clients are served.
 //!
 //! `TIDEGATE_HOSTILE=full`, on a machine with nothing else to do, sends 100,000 frames of each kind and 5,000 slow connections; by default it
-//! is a fifth of both. The connections come thrice then: to `nobody`, a sink for which they are no work, so that it is seen what others suffer
-//! because all share the machine; to tidegate; and to haproxy. `TIDEGATE_BIN` names another build of the daemon.
+//! is a fifth of both. The connections come four times then: to `nobody`, a sink for which they are no work, so that it is seen what others suffer
+//! because all share the machine; to tidegate; to nginx; and to haproxy. `TIDEGATE_BIN` names another build of the daemon.
 
 mod hostile;
 mod load;
@@ -14,11 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use hostile::baseline::Haproxy;
+use hostile::baseline::{Beside, Start};
 use hostile::flood::{self, Flood};
 use hostile::origin::Crowded;
 use hostile::sink::Sink;
 use hostile::slow::{self, Crowd, Slow};
+use hostile::strain::{self, Watch};
 use load::{Kind, Load, Tally};
 use tidegate_tests::daemon::Daemon;
 use tidegate_tests::ports::free_address;
@@ -62,15 +63,15 @@ struct Edge {
     daemon: Daemon,
     /// For other clients.
     address: SocketAddr,
-    /// For hostile ones: served by the same workers, from an origin of its own that gets as little of the machine as they do, since the edge is
-    /// measured and not the origin.
+    /// For hostile ones: served by the same workers, from an origin of its own. That takes its part of the machine like others: an answer that
+    /// comes late is let go late.
     hostile: SocketAddr,
     origins: [Crowded; 2],
 }
 
 impl Edge {
     fn prepare(head: Duration, pause: Duration, idle: Duration) -> Result<Self> {
-        let origins = [Crowded::start(|| {})?, Crowded::start(|| slow::step_back(is_full()))?];
+        let origins = [Crowded::start()?, Crowded::start()?];
         let (address, hostile) = (free_address()?, free_address()?);
         let limits = format!(
             "limits = {{ header_timeout = \"{}s\", idle_timeout = \"{}s\", body_idle_timeout = \"{}s\" }}",
@@ -94,13 +95,15 @@ impl Edge {
 
     fn target(&self) -> Result<Target> {
         let process = self.daemon.id().context("it runs")?;
-        Ok(Target { name: "tidegate", process, address: self.address, hostile: self.hostile })
+        Ok(Target { name: "tidegate", kinds: &KINDS, process, address: self.address, hostile: self.hostile })
     }
 }
 
 /// Who is attacked.
 struct Target {
     name: &'static str,
+    /// The other clients that it can serve.
+    kinds: &'static [Kind],
     process: u32,
     address: SocketAddr,
     hostile: SocketAddr,
@@ -108,14 +111,18 @@ struct Target {
 
 impl Target {
     fn memory_kib(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
-        Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+        let mut all = 0;
+        for process in strain::family(self.process) {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+            all += line.split_whitespace().nth(1).context("a number")?.parse::<u64>()?;
+        }
+        Ok(all)
     }
 
     /// What other clients see while nothing happens.
     fn calm(&self) -> Result<Tally> {
-        let load = Load::start(self.address, &KINDS);
+        let load = Load::start(self.address, self.kinds);
         // tidy: sleep because the load is to last for a while.
         std::thread::sleep(CALM);
         load.end()
@@ -127,7 +134,8 @@ impl Target {
         let before = self.memory_kib()?;
         let kinds = WAITS.map(|(kind, _)| (kind, each));
         let within = Duration::from_millis(u64::try_from(each)? * 5);
-        let load = Load::start(self.address, &KINDS);
+        let load = Load::start(self.address, self.kinds);
+        let watches = [Watch::start(self.process, ""), Watch::start(std::process::id(), load::NAME)];
         let siege = std::thread::scope(|scope| {
             let attack = || {
                 slow::step_back(is_full());
@@ -139,6 +147,8 @@ impl Target {
             scope.spawn(attack).join()
         });
         let (crowd, most) = siege.map_err(|_| anyhow!("the crowd panicked"))??;
+        let [it, others] = watches.map(Watch::end);
+        let (it, others) = (it?, others?);
         let busy = load.end()?;
         println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, WAITS.len() * each);
         for (kind, timeout) in WAITS {
@@ -158,12 +168,17 @@ impl Target {
             let began_then = |took: &&(Instant, u32)| span.contains(&took.0);
             let then =
                 Tally { took: busy.took.iter().filter(began_then).copied().collect(), ..Tally::default() };
+            let (it, others) = (it.within(&span), others.within(&span));
             println!(
-                "{}: {phase}, {:.1?}: other clients' p50 {:.1} ms, p99 {:.1} ms",
+                "{}: {phase}, {:.1?}: other clients' p50 {:.1} ms, p99 {:.1} ms; on a CPU {:.1?} (waited for one {:.1?}), the clients {:.1?} ({:.1?})",
                 self.name,
                 span.end - span.start,
                 then.percentile_ms(500),
-                then.percentile_ms(990)
+                then.percentile_ms(990),
+                it.ran,
+                it.waited,
+                others.ran,
+                others.waited
             );
         }
         compare(&format!("{}: slow connections", self.name), &calm, &busy, 2.0)?;
@@ -201,9 +216,14 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     }
     if is_full() {
         let [public, hostile] = &edge.origins;
-        let beside = Haproxy::start([public.address, hostile.address], HEAD, PAUSE)?;
-        let [address, hostile] = beside.doors;
-        Target { name: "haproxy", process: beside.id(), address, hostile }.besiege(each, HEAD + PAUSE)?;
+        // nginx does not speak HTTP/2 where it speaks HTTP/1.1 in cleartext.
+        let (one, both) = (&KINDS[..3], &KINDS[..]);
+        for (start, kinds) in [(Beside::nginx as Start, one), (Beside::haproxy, both)] {
+            let beside = start([public.address, hostile.address], HEAD, PAUSE)?;
+            let [address, hostile] = beside.doors;
+            Target { name: beside.name, kinds, process: beside.id(), address, hostile }
+                .besiege(each, HEAD + PAUSE)?;
+        }
     }
     Ok(())
 }

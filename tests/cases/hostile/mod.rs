@@ -5,3 +5,4 @@ pub(crate) mod flood;
 pub(crate) mod origin;
 pub(crate) mod sink;
 pub(crate) mod slow;
+pub(crate) mod strain;

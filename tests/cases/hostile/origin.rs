@@ -23,13 +23,12 @@ pub(crate) struct Crowded {
 }
 
 impl Crowded {
-    /// Starts one on a thread that calls `first` before anything else.
-    pub(crate) fn start(first: impl FnOnce() + Send + 'static) -> Result<Self> {
+    /// Starts one on a thread of its own.
+    pub(crate) fn start() -> Result<Self> {
         let (stop, (to, from)) = (CancellationToken::new(), std::sync::mpsc::channel());
         let ended = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::spawn(move || {
-            first();
             runtime.block_on(async {
                 tokio::select! {
                     () = ended.cancelled() => {}

@@ -18,6 +18,8 @@ const HERE: &str = "127.0.0.1";
 const PAUSE: Duration = Duration::from_millis(2);
 /// Longest wait for one response.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What its threads are called.
+pub(crate) const NAME: &str = "load";
 /// Failures that are told singly.
 const MOST_TOLD: usize = 20;
 
@@ -92,10 +94,11 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let clients = kinds.iter().map(|kind| {
             let (kind, stop) = (*kind, Arc::clone(&stop));
-            std::thread::spawn(move || match kind {
+            let client = move || match kind {
                 Kind::Http2 => multiplexed(to, &stop),
                 Kind::KeepAlive | Kind::Anew => one_by_one(to, kind, &stop),
-            })
+            };
+            std::thread::Builder::new().name(NAME.to_owned()).spawn(client).expect("a thread")
         });
         Self { clients: clients.collect(), stop }
     }
