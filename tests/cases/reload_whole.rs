@@ -51,8 +51,13 @@ fn what_cannot_be_done_changes_nothing() -> Result<()> {
     ensure!(Connection::open("127.0.0.1", free).is_err(), "nor is the other one opened");
     daemon.configure("eu", &file(2_000, "[log]\nlevel = \"debug\"\n"))?;
     refused(&daemon, 1, "[log]")?;
-    daemon.configure("eu", &file(2_000, "nonsense = 1\n"))?;
+    // A ceiling without limits is warned of, and stands before the fault.
+    let faulty = file(2_000, "[[ceiling]]\nname = \"idle\"\nnonsense = 1\n");
+    daemon.configure("eu", &faulty)?;
     refused(&daemon, 2, "1 faults")?;
+    let status = daemon.tell(&["status"])?;
+    let failed = status.lines().find(|line| line.contains("the last reload failed")).unwrap_or_default();
+    ensure!(failed.contains("nonsense"), "the fault is told, and no warning in its place: {status}");
     daemon.configure("eu", &file(2_000, &[upstream, &listener("one", &free.to_string())].concat()))?;
     daemon.tell(&["reload"])?;
     ensure!(limit(&daemon)? == 2_000 && Connection::open("127.0.0.1", free).is_ok());

@@ -237,11 +237,13 @@ async fn read(path: &Path, before: GeoSummary) -> Result<Next, Refusal> {
 
 fn faulty(error: LoadError) -> Refusal {
     match error {
-        LoadError::Faulty(faults) => Refusal {
-            kind: RefusalKind::Faulty,
-            text: format!("nothing changed: the configuration has {} faults", faults.len()),
-            faults: faults.iter().map(ToString::to_string).collect(),
-        },
+        LoadError::Faulty(faults) => {
+            // Warnings are among them, and are not what it is refused for.
+            let errors = faults.iter().filter(|fault| fault.severity == config::Severity::Error);
+            let faults: Vec<String> = errors.map(ToString::to_string).collect();
+            let text = format!("nothing changed: the configuration has {} faults", faults.len());
+            Refusal { kind: RefusalKind::Faulty, text, faults }
+        }
         other => Refusal::new(RefusalKind::Faulty, format!("nothing changed: {other}")),
     }
 }
