@@ -85,6 +85,24 @@ fn a_nic_that_refuses_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What was set by hand of a ceiling that is gone waits for its return, or is taken back.
+#[test]
+fn what_was_set_of_a_ceiling_that_is_gone_can_be_taken_back() -> Result<()> {
+    let daemon = Daemon::start(None, "eu", &file(1_000, ""))?;
+    daemon.tell(&["ceiling", "set", "everyone", "requests_per_second=77"])?;
+    daemon.configure("eu", FILE)?;
+    daemon.tell(&["reload"])?;
+    let status = daemon.tell(&["status"])?;
+    ensure!(status.contains("no longer in the file: it has no effect"), "{status}");
+    ensure!(daemon.ask(&["ceiling", "set", "everyone", "requests_per_second=5"])?.status.code() == Some(1));
+    let told = daemon.tell(&["ceiling", "reset", "everyone"])?;
+    ensure!(told.contains("77 -> not in the file"), "{told}");
+    ensure!(daemon.ask(&["ceiling", "reset", "everyone"])?.status.code() == Some(1), "nothing is left");
+    let status = daemon.tell(&["status"])?;
+    ensure!(!status.contains("different from the file") && !status.contains("no effect"), "{status}");
+    Ok(())
+}
+
 /// Lists, addresses and reloads that run out go by while nothing is attached; only a reload attaches again.
 #[test]
 fn what_was_detached_stays_off_until_a_reload() -> Result<()> {

@@ -46,6 +46,10 @@ impl Slot {
     /// A setting of this slot in words; without one, the file's value with a note that it is the file's.
     #[must_use]
     pub fn shown(&self, setting: Option<&Setting>, config: &Config) -> String {
-        setting.map_or_else(|| format!("{} (file)", self.in_file(config)), ToString::to_string)
+        match (setting, self.in_file(config)) {
+            (Some(setting), _) => setting.to_string(),
+            (None, nothing) if nothing == NOT_IN_FILE => nothing,
+            (None, file) => format!("{file} (file)"),
+        }
     }
 }

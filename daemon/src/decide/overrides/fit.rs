@@ -20,6 +20,9 @@ pub fn fit(
 ) -> Result<(Order, Vec<String>), Refusal> {
     let mut notes = Vec::new();
     for (slot, setting) in &mut order.changes {
+        if setting.is_none() && is_left_over(slot, config, overrides) {
+            continue;
+        }
         match slot {
             Slot::Failover(region) => fit_failover(region, setting.as_ref(), config, &mut notes)?,
             Slot::Misroute => {}
@@ -33,6 +36,20 @@ pub fn fit(
         }
     }
     Ok((order, notes))
+}
+
+/// What an operator changed of something that the file no longer has can be taken back, though nothing else of it is known.
+fn is_left_over(slot: &Slot, config: &Config, overrides: &Overrides) -> bool {
+    match slot {
+        Slot::Failover(region) => {
+            overrides.held(slot).is_some() && !config.regions.iter().any(|(_, known)| known.name == *region)
+        }
+        Slot::Ceiling { name, .. } => {
+            let same = |held: &Slot| matches!(held, Slot::Ceiling { name: other, .. } if other == name);
+            find_ceiling(config, name).is_err() && overrides.iter().any(|(held, _)| same(held))
+        }
+        Slot::Misroute | Slot::List { .. } => false,
+    }
 }
 
 fn fit_failover(
