@@ -120,6 +120,10 @@ fn what_was_detached_stays_off_until_a_reload() -> Result<()> {
     daemon.tell(&["detach"])?;
     let told = daemon.tell(&["deny", "add", "198.51.100.0/24", "--for", "1s"])?;
     ensure!(told.contains("stays off until a reload") && !is_on()?, "{told}");
+    wait_until("status says so", BOUND, || {
+        let status = daemon.tell(&["status"]).unwrap_or_default();
+        status.contains("detached · lease none") && status.contains("  e0 detached")
+    })?;
     lab.host.ip(&["addr", "add", "203.0.113.77/32", "dev", "e0"])?;
     daemon.wait_log("local addresses changed", BOUND)?;
     ensure!(!is_on()?, "by an address");

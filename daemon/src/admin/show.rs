@@ -331,6 +331,7 @@ fn interface(report: &crate::decide::report::nic::InterfaceReport) -> Interface 
             interface.adopted = *adopted;
         }
         AttachState::Missing => {}
+        AttachState::Detached => interface.state = "detached".to_owned(),
         AttachState::Failed(why) => {
             interface.state = "failed".to_owned();
             interface.error = Some(why.clone());

@@ -21,14 +21,16 @@ use crate::decide::report::nic::{
 impl Worker {
     pub(crate) fn report(&self) -> Result<NicReport, ReportError> {
         let shared = self.shared.as_ref();
-        let program = self.loaded.as_ref().and_then(|loaded| loaded.info().ok());
+        // What was detached is still held by this daemon, and judges nothing: its counts stay, its lease is nobody's.
+        let attached = !self.is_detached();
+        let program = self.loaded.as_ref().filter(|_| attached).and_then(|loaded| loaded.info().ok());
         Ok(NicReport {
             state: self.state(),
             program_id: program.as_ref().map(aya::programs::ProgramInfo::id),
             loaded_at: program.as_ref().and_then(aya::programs::ProgramInfo::loaded_at),
             abi: ABI_VERSION,
             interfaces: self.interfaces(),
-            lease: shared.map_or(Ok(LeaseState::None), lease)?,
+            lease: shared.filter(|_| attached).map_or(Ok(LeaseState::None), lease)?,
             adopted: self.adopted,
             counts: shared.map_or(Ok(Vec::new()), |shared| self.counts(shared))?,
             limits: shared.map_or(Ok(Vec::new()), |shared| self.limits(shared))?,
@@ -39,7 +41,7 @@ impl Worker {
 
     fn state(&self) -> NicState {
         match (&self.loaded, &self.wish) {
-            _ if self.detached => NicState::Detached,
+            _ if self.is_detached() => NicState::Detached,
             (Some(_), _) => NicState::Loaded,
             (None, _) => NicState::Off,
         }
@@ -48,7 +50,11 @@ impl Worker {
     /// In configuration order.
     fn interfaces(&self) -> Vec<InterfaceReport> {
         let wished = self.wish.iter().flat_map(|wish| &wish.interfaces);
-        let state = |name: &String| self.states.get(name).cloned().unwrap_or(AttachState::Missing);
+        let detached = self.is_detached();
+        let state = |name: &String| match self.states.get(name) {
+            _ if detached => AttachState::Detached,
+            known => known.cloned().unwrap_or(AttachState::Missing),
+        };
         wished.map(|name| InterfaceReport { name: name.clone(), state: state(name) }).collect()
     }
 

@@ -176,7 +176,7 @@ impl Worker {
     }
 
     /// By hand. Asked of the pin itself: `look` hears of it a moment later.
-    fn is_detached(&self) -> bool {
+    pub(crate) fn is_detached(&self) -> bool {
         self.detached || (self.loaded.is_some() && !self.pins.program().exists())
     }
 

@@ -77,6 +77,8 @@ pub enum AttachState {
     },
     /// There is no such interface now; it is attached to when it appears.
     Missing,
+    /// Taken off by `detach`.
+    Detached,
     /// Not attached; the text says why.
     Failed(String),
 }
