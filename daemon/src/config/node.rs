@@ -154,7 +154,8 @@ pub(super) fn describe(node: &Node) -> String {
         Value::String(text) => quote(text),
         Value::Integer(Some(integer)) => integer.to_string(),
         Value::Integer(None) => "an integer beyond 64 bits".to_owned(),
-        Value::Float(float) => float.to_string(),
+        // With its point: 1.0 is no whole number, and the text should show why.
+        Value::Float(float) => format!("{float:?}"),
         Value::Boolean(boolean) => boolean.to_string(),
         Value::Datetime(text) => format!("the date or time {text}"),
         Value::Array(_) => "an array".to_owned(),

@@ -18,6 +18,9 @@ pub(super) mod xdp;
 use std::time::Duration;
 
 use super::claims::Claims;
+use super::cursor::Cursor;
+use super::fault::Wrong;
+use super::units::show_origin;
 use crate::decide::region::RegionId;
 
 /// What every reader may ask.
@@ -32,12 +35,23 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// Reads the name of a region.
-    pub(super) fn region(&self) -> impl Fn(&super::node::Node) -> Result<RegionId, super::fault::Wrong> {
+    pub(super) fn region(&self) -> impl Fn(&super::node::Node) -> Result<RegionId, Wrong> {
         let find = super::scalar::reference("region", &self.regions);
         move |node| {
             find(node).and_then(|index| {
-                RegionId::new(index).ok_or_else(|| super::fault::Wrong::only("is beyond the 254th region"))
+                RegionId::new(index).ok_or_else(|| Wrong::only("is beyond the 254th region"))
             })
+        }
+    }
+}
+
+/// A URL that stands twice in one list would have two series of each metric, which no Prometheus takes.
+fn each_once(cursor: &Cursor<'_>, key: &str, urls: Option<&[http::Uri]>) {
+    let urls = urls.unwrap_or_default();
+    for (at, url) in urls.iter().enumerate() {
+        if urls[..at].contains(url) {
+            let problem = format!("{} is given twice", show_origin(url));
+            cursor.error(key, Wrong::new(problem, "each may be given once"));
         }
     }
 }

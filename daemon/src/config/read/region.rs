@@ -52,6 +52,7 @@ pub(in crate::config) fn read(cursor: &Cursor<'_>, context: &Context<'_>) -> Opt
     }
     let public_url = cursor.get("public_url", scalar::origin);
     let edges = cursor.list("edges", scalar::origin);
+    super::each_once(cursor, "edges", edges.as_deref());
     let health = cursor.table_or_default("health", HEALTH).and_then(|table| read_health(&table));
     Some(Region { name: name?, public_url, edges: edges?, health: health? })
 }

@@ -57,6 +57,7 @@ pub(in crate::config) fn read(cursor: &Cursor<'_>, context: &Context<'_>) -> Opt
     if endpoints.as_ref().is_some_and(Vec::is_empty) {
         cursor.error("endpoints", Wrong::new("is empty", "at least one URL"));
     }
+    super::each_once(cursor, "endpoints", endpoints.as_deref());
     let balance = cursor.get("balance", scalar::choice(&[("least_of_two", Balance::LeastOfTwo)]));
     let connect_timeout = cursor.get("connect_timeout", scalar::duration(ms(1)..=MINUTE));
     let response_timeout = cursor.get("response_timeout", scalar::duration(ms(1)..=HOUR));
