@@ -25,7 +25,7 @@ pub(crate) struct Fault {
 /// # Errors
 /// When there is any fault; all are printed first.
 pub(crate) fn run() -> Result<()> {
-    let (mut faults, mut expects, mut files) = (Vec::new(), 0, 0);
+    let (mut faults, mut files) = (Vec::new(), 0);
     for path in tracked()? {
         let Ok(contents) = std::fs::read_to_string(paths::root().join(&path)) else { continue };
         files += 1;
@@ -34,11 +34,10 @@ pub(crate) fn run() -> Result<()> {
             let source = Source::new(&path, &contents);
             source::check(&source, &mut faults);
             arrows::check(&source, &mut faults);
-            expects += source::expects(&source);
         }
     }
     faults.iter().for_each(|fault| eprintln!("{}: {}", fault.place, fault.what));
-    eprintln!("tidy: {files} files, {} faults, {expects} `expect` outside tests", faults.len());
+    eprintln!("tidy: {files} files, {} faults", faults.len());
     if !faults.is_empty() {
         bail!("{} faults", faults.len());
     }

@@ -6,7 +6,7 @@ use super::Fault;
 const MOST_LINES: usize = 600;
 const MOST_FUNCTION_LINES: usize = 70;
 /// Folders that only tests see although their names don't say so.
-const TEST_FOLDERS: [&str; 1] = ["daemon/src/decide/sim/"];
+const TEST_FOLDERS: [&str; 2] = ["daemon/src/decide/sim/", "daemon/src/decide/relay/sim/"];
 /// A reason on the line of a sleep, or above it, for the rare case that time itself is tested.
 const SLEEP_REASON: &str = "tidy: sleep because";
 
@@ -57,11 +57,6 @@ pub(super) fn check(source: &Source<'_>, faults: &mut Vec<Fault>) {
     functions(source, faults);
     sleeps(source, faults);
     unwraps(source, faults);
-}
-
-/// How many `expect` the product has.
-pub(super) fn expects(source: &Source<'_>) -> usize {
-    source.product().filter(|(_, line)| line.contains(".expect(")).count()
 }
 
 fn size(source: &Source<'_>, faults: &mut Vec<Fault>) {
@@ -123,8 +118,11 @@ fn sleeps(source: &Source<'_>, faults: &mut Vec<Fault>) {
 }
 
 fn unwraps(source: &Source<'_>, faults: &mut Vec<Fault>) {
-    let found = source.product().filter(|(_, line)| line.contains(concat!(".unw", "rap()")));
-    faults.extend(found.map(|(number, _)| source.fault(number, "`unwrap` outside tests: return an error")));
+    for (name, call) in [("unwrap", concat!(".unw", "rap()")), ("expect", concat!(".exp", "ect(\""))] {
+        let found = source.product().filter(|(_, line)| line.contains(call));
+        let told = format!("`{name}` outside tests: return an error");
+        faults.extend(found.map(|(number, _)| source.fault(number, told.clone())));
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +153,9 @@ mod tests {
         assert!(
             faults("x.rs", "//! Holds.\nfn a() {\n    b.unwrap();\n}\n")[0].starts_with("x.rs:3 `unwrap`")
         );
+        let expects = concat!("//! Holds.\nfn a() {\n    b.exp", "ect(\"c\");\n}\n");
+        assert!(faults("x.rs", expects)[0].starts_with("x.rs:3 `expect`"));
+        assert!(faults("daemon/src/decide/relay/sim/x.rs", expects).is_empty());
         let nap = concat!("//! Holds.\nfn a() {\n    thread::sle", "ep(x);\n}\n");
         assert!(faults("tests/cases/x.rs", nap)[0].contains("a sleep in a test"));
         assert!(faults("daemon/src/x.rs", nap).is_empty());
