@@ -108,12 +108,28 @@ fn detach(cli: &Cli, file: Option<&Path>) -> Exit {
         }
     };
     match kernel::detach(&instance) {
+        Ok(done) if done.is_nothing() => nothing_pinned(cli, &instance, &done),
         Ok(done) => print(detached(&instance, &done, cli.json).as_bytes()),
         Err(error) => {
             eprintln!("tidegate: {error}");
             if rustix::process::geteuid().is_root() { Exit::Refused } else { Exit::NotPermitted }
         }
     }
+}
+
+/// That there was nothing to do, unless the daemon says otherwise: it may see another bpffs than this process.
+fn nothing_pinned(cli: &Cli, instance: &str, done: &kernel::Detached) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let on = runtime.map(|runtime| runtime.block_on(cli::attached(cli, instance))).unwrap_or_default();
+    if on.is_empty() {
+        return print(detached(instance, done, cli.json).as_bytes());
+    }
+    eprintln!(
+        "tidegate: nothing of instance {instance} is pinned here, but its daemon has the program on {}: its pins are in another mount \
+         namespace (nsenter --mount --target PID tidegate detach)",
+        on.join(", ")
+    );
+    Exit::Refused
 }
 
 /// The instance that is meant: as it is named, as the named file says, as the daemon on the named socket says, as the usual file says

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tidegate_tests::daemon::Daemon;
+use tidegate_tests::daemon::{Daemon, binary};
 use tidegate_tests::lab::Lab;
 use tidegate_tests::ports::free_address;
 use tidegate_tests::process::wait_until;
@@ -117,7 +117,16 @@ fn what_was_detached_stays_off_until_a_reload() -> Result<()> {
     let is_on = || lab.host.ip(&["link", "show", "dev", "e0"]).map(|shown| shown.contains("prog/xdp"));
     ensure!(is_on()?, "it is on from the start");
     daemon.tell(&["reload", "--confirm", "10s"])?;
+    let mut elsewhere = lab.host.command("unshare");
+    elsewhere.args(["--mount", "sh", "-c", "umount --lazy /sys/fs/bpf; exec \"$@\"", "sh"]).arg(binary()?);
+    let done = elsewhere.arg("--socket").arg(daemon.socket()).arg("detach").output()?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(
+        done.status.code() == Some(1) && said.contains("another mount namespace") && is_on()?,
+        "{done:?}"
+    );
     daemon.tell(&["detach"])?;
+    ensure!(daemon.tell(&["detach"])?.contains("nothing was pinned"), "twice does no harm");
     let told = daemon.tell(&["deny", "add", "198.51.100.0/24", "--for", "1s"])?;
     ensure!(told.contains("stays off until a reload") && !is_on()?, "{told}");
     wait_until("status says so", BOUND, || {

@@ -2,8 +2,6 @@
 
 use std::io::{self, BufRead};
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use http::Method;
 use ipnet::IpNet;
@@ -15,14 +13,12 @@ use super::client::{Client, ClientError, segment};
 use super::exit::Exit;
 use super::import::Import;
 use super::output::{Paint, plain, print};
+use super::whose::socket;
 use super::{render, render_relay, top, watch};
 use crate::admin::wire::change::{Changed, Confirmed, Invalidated, Reloaded};
 use crate::admin::wire::status::{self, Status};
 use crate::admin::wire::{Ceilings, List as WireList, Regions};
 use crate::decide::verb::{PacketAnswer, RequestAnswer, Simulation};
-
-/// Longest wait for a daemon's word on which instance it is: what `detach` is for may not wait for one that hangs.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -90,44 +86,6 @@ fn told(failure: &Failure, json: bool) {
         return;
     }
     eprintln!("tidegate: {}", plain(&failure.to_string()));
-}
-
-/// `--socket`, else the instance's, else `TIDEGATE_SOCKET`, else the default.
-fn socket(cli: &Cli) -> PathBuf {
-    let of = |instance: &str| PathBuf::from(format!("/run/tidegate/{instance}.sock"));
-    match (&cli.instance, &cli.socket) {
-        (_, Some(socket)) => socket.clone(),
-        (Some(instance), None) => of(instance),
-        (None, None) => std::env::var_os("TIDEGATE_SOCKET").map_or_else(|| of("main"), PathBuf::from),
-    }
-}
-
-/// The instance of the daemon on the socket that --socket or TIDEGATE_SOCKET names: by its own word, else by where the socket is. `None`
-/// where neither names one.
-///
-/// # Errors
-/// Nobody answers there in time, and the socket's place says nothing.
-pub async fn instance(cli: &Cli) -> Option<Result<String, String>> {
-    let named = cli.socket.is_some() || std::env::var_os("TIDEGATE_SOCKET").is_some();
-    if !named {
-        return None;
-    }
-    let path = socket(cli);
-    let client = Client::new(&path);
-    let asked = tokio::time::timeout(PATIENCE, client.ask(Method::GET, "/v1/status", None)).await;
-    let answer = match asked {
-        Ok(Ok(status)) => status.get("instance").and_then(Value::as_str).map(str::to_owned),
-        _ => None,
-    };
-    let by_place = || {
-        let name = path.strip_prefix("/run/tidegate").ok()?.to_str()?.strip_suffix(".sock")?;
-        (!name.contains('/')).then(|| name.to_owned())
-    };
-    Some(
-        answer
-            .or_else(by_place)
-            .ok_or_else(|| format!("no daemon on {} says which instance it is", path.display())),
-    )
 }
 
 async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {

@@ -11,7 +11,9 @@ mod render_relay;
 mod table;
 mod top;
 mod watch;
+mod whose;
 
 pub use args::{CONFIG, Cli, Command};
-pub use ask::{instance, run};
+pub use ask::run;
 pub use exit::Exit;
+pub use whose::{attached, instance};
