@@ -69,7 +69,7 @@ fn lanes(view: &View, relay: &RelayReport, out: &mut Exposition) {
     out.family(
         "tidegate_relay_lag_seconds",
         Kind::Gauge,
-        "From capture to the other region's word that it was applied, of the newest that came back.",
+        "From capture to the other region's word that it was applied, or the age of the oldest without one if that is more.",
     );
     for lane in &relay.lanes {
         let region = name(view, lane.region);

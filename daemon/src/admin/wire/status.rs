@@ -356,7 +356,7 @@ pub struct Lane {
     pub pending: u64,
     /// Age of the oldest, in milliseconds.
     pub oldest_ms: Option<u64>,
-    /// From capture to the other region's word, in milliseconds.
+    /// From capture to the other region's word, or the age of the oldest if that is more, in milliseconds.
     pub lag_ms: Option<u64>,
     /// Why the other region refuses it.
     pub refused: Option<String>,

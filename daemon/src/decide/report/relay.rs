@@ -67,7 +67,8 @@ pub struct LaneReport {
     pub pending: u64,
     /// Age of the oldest one.
     pub oldest: Option<Duration>,
-    /// From capture to the other region's word that it was applied, of the newest one that came back; by this host's clock alone.
+    /// From capture to the other region's word that it was applied, of the newest one that came back, and no less than the age of the
+    /// oldest one that did not; by this host's clock alone.
     pub lag: Option<Duration>,
     /// Read-backs: equal, absent, stale.
     pub verified: Verified,

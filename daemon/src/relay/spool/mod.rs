@@ -11,7 +11,7 @@ mod store;
 mod tests;
 mod thread;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -95,6 +95,8 @@ struct LaneState {
     lane: Lane,
     /// Rows that were applied and are kept until they were repeated.
     resting: BTreeSet<u64>,
+    /// Rows that a link has and the other region has not applied, and when they were captured; no more than links keep open.
+    away: BTreeMap<u64, u64>,
     ready: VecDeque<Arc<Row>>,
     ready_bytes: u64,
     /// The first row that is on disk only.
@@ -103,9 +105,22 @@ struct LaneState {
     bytes: u64,
     /// Rows below are void and weigh nothing.
     floor: u64,
+    /// Of the newest that came back.
     lag: Option<Duration>,
     verified: Verified,
     refused: Option<String>,
+}
+
+impl LaneState {
+    /// When the oldest that is not applied was captured; `on_disk_ms` is that of the oldest on disk.
+    fn oldest_ms(&self, on_disk_ms: u64) -> Option<u64> {
+        if self.lane.pending() == 0 {
+            return None;
+        }
+        let away = self.away.first_key_value().map(|(_, &at_ms)| at_ms);
+        let ready = || self.ready.iter().find(|row| !self.resting.contains(&row.first)).map(|row| row.at_ms);
+        away.or_else(ready).or(Some(on_disk_ms).filter(|&at_ms| at_ms > 0))
+    }
 }
 
 struct LaneCell {
@@ -113,6 +128,7 @@ struct LaneCell {
     id: u32,
     state: Mutex<LaneState>,
     filled: Arc<Notify>,
+    /// Of the oldest on disk at the last look at it; 0 if none was.
     oldest_ms: AtomicU64,
 }
 
@@ -223,6 +239,9 @@ impl Spool {
         if let Some(row) = &row {
             state.ready_bytes -= row.weight();
             state.lane.hand_out(row);
+            if !state.resting.contains(&row.first) {
+                state.away.insert(row.first, row.at_ms);
+            }
         }
         let load = state.ready.is_empty() && state.disk_from.is_some() && !state.loading;
         state.loading |= load;
@@ -258,6 +277,7 @@ impl Spool {
 
     fn settled(&self, lane: usize, row: Arc<Row>, how: Settled) {
         let mut state = lock(&self.shared.lanes[lane].state);
+        state.away.remove(&row.first);
         if how != Settled::Repeated && !state.resting.contains(&row.first) {
             state.lag = Some(Duration::from_millis(unix_ms().saturating_sub(row.at_ms)));
         }
@@ -304,14 +324,13 @@ impl Spool {
     pub fn lane_state(&self, lane: usize) -> LaneView {
         let cell = &self.shared.lanes[lane];
         let state = lock(&cell.state);
-        let oldest = cell.oldest_ms.load(Ordering::Relaxed);
-        let pending = state.lane.pending();
+        let oldest_ms = state.oldest_ms(cell.oldest_ms.load(Ordering::Relaxed));
+        let oldest = oldest_ms.map(|at_ms| Duration::from_millis(unix_ms().saturating_sub(at_ms)));
         LaneView {
             books: state.lane.books(),
-            pending,
-            oldest: (oldest > 0 && pending > 0)
-                .then(|| Duration::from_millis(unix_ms().saturating_sub(oldest))),
-            lag: state.lag,
+            pending: state.lane.pending(),
+            oldest,
+            lag: state.lag.max(oldest),
             verified: state.verified,
             refused: state.refused.clone(),
         }
@@ -327,7 +346,7 @@ pub struct LaneView {
     pub pending: u64,
     /// Age of the oldest.
     pub oldest: Option<Duration>,
-    /// From capture to the other region's word, of the newest.
+    /// From capture to the other region's word, of the newest; while it says nothing, the age of the oldest.
     pub lag: Option<Duration>,
     /// Read-backs.
     pub verified: Verified,

@@ -246,6 +246,38 @@ fn what_was_durable_is_there_after_every_power_cut() {
     }
 }
 
+/// The lag is the age of what waits, wherever it does, and the word about the newest once nothing does.
+#[test]
+fn lag_grows_while_nothing_comes_back() {
+    let disk = Disk::default();
+    let aged = |spool: &Spool| {
+        let view = spool.lane_state(0);
+        assert_eq!((view.lag, view.pending), (view.oldest, 1));
+        until("grown", || spool.lane_state(0).lag > view.lag);
+        spool.lane_state(0).lag
+    };
+    let (spool, thread) = open(&disk, &config(1 << 30, true));
+    assert_eq!(spool.lane_state(0).lag, None);
+    let ticket = put(&spool, b"k");
+    until("durable", || spool.is_durable(ticket));
+    aged(&spool);
+    spool.stop();
+    thread.join().expect("the thread ends");
+    let (spool, thread) = open(&disk, &config(1 << 30, true));
+    aged(&spool);
+    let rows = drain(&spool);
+    let age = aged(&spool);
+    rows.into_iter().for_each(|row| spool.applied(0, row));
+    until("applied", || spool.lane_state(0).pending == 0);
+    let view = spool.lane_state(0);
+    assert!(view.oldest.is_none() && view.lag >= age);
+    let now = unix_ms();
+    until("time goes on", || unix_ms() > now + 2);
+    assert_eq!(spool.lane_state(0).lag, view.lag, "nothing waits");
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
 /// A full journal turns, and what was written before and after is there after a crash.
 #[test]
 fn a_journal_that_turns_loses_nothing() {

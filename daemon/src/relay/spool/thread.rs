@@ -1,6 +1,6 @@
 //! The thread that commits. Never holds a lock while it writes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -131,6 +131,7 @@ fn restore(
     let state = LaneState {
         lane,
         resting,
+        away: BTreeMap::new(),
         ready: VecDeque::new(),
         ready_bytes: 0,
         disk_from: first,
@@ -386,6 +387,7 @@ fn cut(cell: &LaneCell, batch: &mut Batch) {
         batch.puts.retain(|(id, row)| *id != cell.id || row.first >= below);
         batch.voids.push((cell.id, below));
         state.resting = state.resting.split_off(&below);
+        state.away = state.away.split_off(&below);
         (state.bytes, state.floor, state.disk_from) = (0, below, None);
         state.ready.clear();
         state.ready_bytes = 0;
