@@ -394,7 +394,7 @@ fn floods_and_oversized_frames_cost_little_and_block_nobody() -> Result<()> {
     let hello = frames(&[Frame::Hello { region: "us" }]);
     let before = resident_kib(&eu)?;
     let time = Duration::from_secs(2);
-    // Oversized, cut off and senseless frames end the link.
+    // Oversized, cut off and senseless frames end the link, and items that are none are refused.
     let oversized = u32::try_from(MAX_FRAME + 1)?.to_le_bytes().to_vec();
     let broken = frames(&[Frame::Batch { number: 1, pool: "p", items: b"\x09nonsense" }]);
     for bytes in [oversized, broken, vec![0xff; 64], frames(&[Frame::Pong])] {
@@ -416,7 +416,7 @@ fn floods_and_oversized_frames_cost_little_and_block_nobody() -> Result<()> {
             .collect::<Vec<u8>>()
     };
     let large = vec![0u8; MAX_FRAME];
-    let largest = [u32::try_from(MAX_FRAME)?.to_le_bytes().as_slice(), &[1], b"tgr2", &large[5..]].concat();
+    let largest = [u32::try_from(MAX_FRAME)?.to_le_bytes().as_slice(), &[1], b"tgr3", &large[5..]].concat();
     let mut poured = Vec::new();
     for kind in ["pings", "one key each", "largest hellos"] {
         let mut tls = dial(to, Some(&right))?;

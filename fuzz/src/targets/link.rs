@@ -12,7 +12,7 @@ pub(super) const TARGET: Target = Target {
     run,
     seeds,
     words: &[
-        b"tgr2",
+        b"tgr3",
         b"\xff\xff\xff\xff",
         b"\0\0\0\0",
         b"tidegate.keys.",

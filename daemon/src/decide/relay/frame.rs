@@ -6,8 +6,10 @@ use super::lane::ROW_BYTES;
 
 /// Most bytes behind the length.
 pub const MAX_FRAME: usize = 2 * ROW_BYTES;
-/// Begins every hello, with the version.
-const MAGIC: [u8; 4] = *b"tgr2";
+/// Begins every hello, before the version.
+const MAGIC: [u8; 3] = *b"tgr";
+/// Of frames and items; one more with each kind of them that the version before does not know.
+const VERSION: u8 = b'3';
 
 const HELLO: u8 = 1;
 const BATCH: u8 = 2;
@@ -70,6 +72,9 @@ pub enum BadFrame {
     /// Not understood.
     #[error("a frame that is not understood (kind {0})")]
     Malformed(u8),
+    /// The peer's hello is of another version.
+    #[error("the peer speaks version {0} of the relay's link, this tidegate version {own}: both need the same", own = char::from(VERSION))]
+    Version(char),
 }
 
 impl<'a> Frame<'a> {
@@ -81,6 +86,7 @@ impl<'a> Frame<'a> {
             Self::Hello { region } => {
                 out.push(HELLO);
                 out.extend_from_slice(&MAGIC);
+                out.push(VERSION);
                 out.extend_from_slice(region.as_bytes());
             }
             Self::Batch { number, pool, items } => {
@@ -125,6 +131,12 @@ impl<'a> Frame<'a> {
         }
         let Some(body) = rest.get(..len) else { return Ok(None) };
         let kind = body.first().copied().unwrap_or(0);
+        match body {
+            [HELLO, b't', b'g', b'r', version, ..] if *version != VERSION => {
+                return Err(BadFrame::Version(char::from(*version)));
+            }
+            _ => {}
+        }
         let frame = Self::parse(body).ok_or(BadFrame::Malformed(kind))?;
         Ok(Some((frame, 4 + len)))
     }
@@ -133,7 +145,8 @@ impl<'a> Frame<'a> {
         let (&kind, rest) = body.split_first()?;
         match kind {
             HELLO => {
-                let region = std::str::from_utf8(rest.strip_prefix(&MAGIC)?).ok()?;
+                let region =
+                    std::str::from_utf8(rest.strip_prefix(&MAGIC)?.strip_prefix(&[VERSION])?).ok()?;
                 Some(Self::Hello { region })
             }
             BATCH => {
@@ -200,6 +213,23 @@ mod tests {
                 assert_eq!(Frame::read(&bytes[..cut]), Ok(None));
             }
         }
+    }
+
+    #[test]
+    fn a_hello_of_another_version_is_told_from_nonsense() {
+        for version in *b"24" {
+            let bytes = [&[9, 0, 0, 0, HELLO], b"tgr".as_slice(), &[version], b"eu-1"].concat();
+            let judged = Frame::read(&bytes);
+            assert_eq!(judged, Err(BadFrame::Version(char::from(version))));
+            let said = judged.expect_err("refused").to_string();
+            assert!(
+                said.contains(&format!("version {} of", char::from(version))) && said.contains("version 3:")
+            );
+        }
+        assert_eq!(
+            Frame::read(&[5, 0, 0, 0, HELLO, b't', b'g', b'x', b'3']),
+            Err(BadFrame::Malformed(HELLO))
+        );
     }
 
     #[test]

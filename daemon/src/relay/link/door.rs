@@ -82,15 +82,18 @@ impl Pace {
     }
 }
 
-/// How many keys and flushes there are; `None` when the bytes are no items.
-pub(crate) fn count(items: &[u8]) -> Option<(f64, f64)> {
+/// How many keys and flushes there are; else the refusal for the sender's operator, when not all of the bytes are items that are known here.
+pub(crate) fn count(items: &[u8]) -> Result<(f64, f64), String> {
     let (mut keys, mut flushes) = (0.0, 0.0);
     let mut all = Items::new(items);
     for item in all.by_ref() {
         if matches!(item, Item::Flush(_)) { flushes += 1.0 } else { keys += 1.0 }
     }
+    if all.broken() {
+        return Err("an item is not understood here: is this tidegate older?".to_owned());
+    }
     // A batch of nothing is not for nothing.
-    (!all.broken()).then_some((f64::max(keys, 1.0), flushes))
+    Ok((f64::max(keys, 1.0), flushes))
 }
 
 /// A token bucket that makes its user wait.

@@ -101,20 +101,19 @@ impl Inbound {
         loop {
             let reply = match reader.next().await? {
                 Frame::Ping => Reply::Pong,
-                Frame::Batch { number, pool, items } => match self.door.pool(pool, region) {
-                    Ok(shared) => {
-                        let (keys, flushes) = count(items).ok_or_else(|| {
-                            io::Error::new(io::ErrorKind::InvalidData, "a batch that is no list of items")
-                        })?;
-                        pace.take((keys, 0.0)).await;
-                        let teller = Teller { sender, number, to: to.clone() };
-                        if !ways.take((pool, &shared.jobs), (items.to_vec(), flushes), teller).await? {
-                            return Ok(());
+                Frame::Batch { number, pool, items } => {
+                    match self.door.pool(pool, region).and_then(|shared| Ok((shared, count(items)?))) {
+                        Ok((shared, (keys, flushes))) => {
+                            pace.take((keys, 0.0)).await;
+                            let teller = Teller { sender, number, to: to.clone() };
+                            if !ways.take((pool, &shared.jobs), (items.to_vec(), flushes), teller).await? {
+                                return Ok(());
+                            }
+                            continue;
                         }
-                        continue;
+                        Err(why) => Reply::Refused(number, why),
                     }
-                    Err(why) => Reply::Refused(number, why),
-                },
+                }
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a batch")),
             };
             if replies.send(reply).await.is_err() {

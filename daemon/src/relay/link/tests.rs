@@ -145,14 +145,28 @@ async fn a_pool_that_is_not_shared_with_the_peer_is_refused() {
 #[tokio::test]
 async fn oversized_and_broken_frames_end_the_link() {
     let oversized = u32::try_from(MAX_FRAME + 1).expect("small").to_le_bytes();
-    let mut broken = Vec::new();
-    Frame::Batch { number: 1, pool: "p", items: b"\x09nonsense" }.write(&mut broken);
+    let older = [9, 0, 0, 0, 1, b't', b'g', b'r', b'2', b'e', b'u', b'-', b'1'];
     let mut not_a_batch = Vec::new();
     Frame::Ack { number: 1, verified: [0; 3], rests: false }.write(&mut not_a_batch);
-    for bytes in [&oversized[..], &broken, &not_a_batch] {
+    for bytes in [&oversized[..], &older, &not_a_batch] {
         let (ended, _, jobs) = talk(Some(1), "us", bytes).await;
         assert_eq!((ended, jobs), (ErrorKind::InvalidData, 0));
     }
+}
+
+/// What a newer version sends is refused in words, and stays with the sender; the link and what is known go on.
+#[tokio::test]
+async fn an_item_that_is_not_known_is_refused_as_a_whole_batch() {
+    let mut newer = Vec::new();
+    let mut items = Vec::new();
+    Item::Forget(b"k").write(&mut items);
+    items.extend_from_slice(b"\x09\x01anew");
+    Frame::Batch { number: 6, pool: "p", items: &items }.write(&mut newer);
+    let (_, heard, jobs) = talk(Some(1), "us", &newer).await;
+    assert!(says(&heard, "an item is not understood here") && jobs == 0);
+    newer.splice(.., [batch("p"), newer.clone()].concat());
+    let (_, heard, jobs) = talk(Some(1), "us", &newer).await;
+    assert!(!heard.is_empty() && jobs == 1);
 }
 
 /// A pool whose servers are down has a window's worth of batches here, and the link goes on: another pool's batches are applied, pings

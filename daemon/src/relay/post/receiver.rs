@@ -187,13 +187,10 @@ impl Receiver {
             }
             _ => return Judged::Nonsense("it is no batch".to_owned()),
         };
-        if count(items).is_none() {
-            return Judged::Nonsense("it is no list of items".to_owned());
-        }
         match self.door.region(parcel.from) {
             None => Judged::Nonsense("its region is not configured".to_owned()),
             Some(region) if region == self.door.own => Judged::Nonsense("it is this region's own".to_owned()),
-            Some(region) => match self.door.pool(pool, region) {
+            Some(region) => match self.door.pool(pool, region).and_then(|_| count(items)) {
                 Ok(_) => Judged::Apply(pool, number, items),
                 Err(why) => Judged::Refused(number, why),
             },
@@ -273,11 +270,14 @@ mod tests {
     #[tokio::test]
     async fn words_follow_applying_and_go_to_whom_they_concern() {
         let (mut receiver, mut inbox) = receiver();
+        let mut newer = Vec::new();
+        Frame::Batch { number: 5, pool: "p", items: b"\x09\x01anew" }.write(&mut newer);
         let frames = [
             batch(1, "p", &Item::Forget(b"a")),
             batch(2, "p", &Item::Verify(b"b", 7)),
             batch(3, "q", &Item::Forget(b"c")),
             batch(4, "p", &Item::Forget(b"d")),
+            newer,
         ];
         let parcel = |from, life, frame| Parcel { from, life, frame };
         let parcels = [
@@ -288,6 +288,7 @@ mod tests {
             parcel("mars", "4", &frames[0]),
             parcel("eu", "5", &frames[0]),
             parcel("us", "6", b"nonsense"),
+            parcel("us", "7", &frames[4]),
         ];
         let applying = async {
             let mut keys = Vec::new();
@@ -327,6 +328,8 @@ mod tests {
         assert!(first.contains(&&checked) && first.contains(&&Word::Repeated(1)));
         let third = heard.iter().find(|heard| heard.1 == "2").expect("words for the second life");
         assert!(matches!(&third.2[..], [Word::Refused(3, why)] if why.contains("no pool")));
+        let newer = heard.iter().find(|heard| heard.1 == "7").expect("words for what is newer");
+        assert!(matches!(&newer.2[..], [Word::Refused(5, why)] if why.contains("not understood here")));
     }
 
     #[tokio::test]
