@@ -69,15 +69,29 @@ fn a_flush_starts_the_ramps_that_name_it() -> Result<()> {
 /// server, which takes its place there, changes nothing.
 #[test]
 fn a_flush_to_come_takes_effect_in_its_time() -> Result<()> {
+    flush_to_come(|_| Ok(()))
+}
+
+/// The same, and in between both daemons die and are started again.
+#[test]
+fn a_flush_to_come_outlives_the_daemons() -> Result<()> {
+    flush_to_come(|region| {
+        region.daemon.kill()?;
+        region.daemon.run()
+    })
+}
+
+fn flush_to_come(between: impl Fn(&mut RelayRegion) -> Result<()>) -> Result<()> {
     let ramp = "[[ceiling]]\nname = \"everyone\"\nrequests_per_second = 1000\n\
                 ramp = { on = [\"cache_flush\"], from = 0.2, over = \"10m\" }";
     // A machine that was too slow to look before it took effect is asked again with more time.
     for delay_s in [6, 20, 60] {
-        let (_, eu, us) = pair("", &format!("{ONCE}\n{ramp}"))?;
+        let (_, mut eu, mut us) = pair("", &format!("{ONCE}\n{ramp}"))?;
         let mut copies = us.servers[0].client()?;
         let began = Instant::now();
         assert_eq!(eu.client()?.ask(&format!("flush_all {delay_s}"))?, "OK");
         eu.settle()?;
+        [&mut eu, &mut us].into_iter().try_for_each(&between)?;
         assert_eq!(copies.ask("flush_all")?, "OK");
         copies.set("any", "x")?;
         let limits = [limit(&eu), limit(&us)];

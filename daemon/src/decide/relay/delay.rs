@@ -39,45 +39,67 @@ pub fn left(items: &[u8], at_ms: u64, now_ms: u64) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Flushes of a pool that are to come, by who said them.
-#[derive(Debug, Default)]
-pub struct Dues {
-    dues: Vec<(u64, Instant)>,
+/// Flushes of a pool that are to come, by who said them; `W` names who is told when nothing is left to be done.
+#[derive(Debug)]
+pub struct Dues<W> {
+    dues: Vec<Due<W>>,
 }
 
-impl Dues {
+#[derive(Debug)]
+struct Due<W> {
+    sender: u64,
+    at: Instant,
+    words: Vec<W>,
+}
+
+impl<W> Default for Dues<W> {
+    fn default() -> Self {
+        Self { dues: Vec::new() }
+    }
+}
+
+impl<W> Dues<W> {
     /// A sender says that the pool is to be flushed in so many seconds; zero is now. Its word before this one counts no more, as with
-    /// memcached itself.
-    pub fn said(&mut self, sender: u64, delay_s: u32, now: Instant) {
-        self.dues.retain(|&(other, _)| other != sender);
+    /// memcached itself: who waited for that is given back.
+    pub fn said(&mut self, sender: u64, delay_s: u32, word: W, now: Instant) -> Vec<W> {
+        let mut gone: Vec<W> = self.take_if(|due| due.sender == sender).flat_map(|due| due.words).collect();
         if delay_s == 0 {
-            return;
+            return gone;
         }
         let mut at = now + Duration::from_secs(delay_s.into());
-        self.dues.retain(|&(_, other)| {
-            let same = other.max(at) - other.min(at) < SAME;
-            at = if same { other.max(at) } else { at };
-            !same
-        });
-        if self.dues.len() >= MOST
-            && let Some(earliest) = (0..self.dues.len()).min_by_key(|&place| self.dues[place].1)
-        {
-            self.dues.swap_remove(earliest);
+        let mut words = Vec::new();
+        for same in self.take_if(|due| due.at.max(at) - due.at.min(at) < SAME).collect::<Vec<_>>() {
+            at = same.at.max(at);
+            words.extend(same.words);
         }
-        self.dues.push((sender, at));
+        words.push(word);
+        if words.len() > MOST {
+            // Of a connection that is long gone, as a rule: whoever it was says it again.
+            words.remove(0);
+        }
+        if self.dues.len() >= MOST
+            && let Some(earliest) = (0..self.dues.len()).min_by_key(|&place| self.dues[place].at)
+        {
+            gone.extend(self.dues.swap_remove(earliest).words);
+        }
+        self.dues.push(Due { sender, at, words });
+        gone
     }
 
     /// When the next is due.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.dues.iter().map(|&(_, at)| at).min()
+        self.dues.iter().map(|due| due.at).min()
     }
 
-    /// Whether any is due now; those that are, are forgotten.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let before = self.dues.len();
-        self.dues.retain(|&(_, at)| at > now);
-        self.dues.len() < before
+    /// Who waits for those that are due now, which are forgotten; `None` if none is.
+    pub fn take(&mut self, now: Instant) -> Option<Vec<W>> {
+        let due: Vec<_> = self.take_if(|due| due.at <= now).collect();
+        (!due.is_empty()).then(|| due.into_iter().flat_map(|due| due.words).collect())
+    }
+
+    fn take_if(&mut self, take: impl Fn(&Due<W>) -> bool) -> impl Iterator<Item = Due<W>> {
+        self.dues.extract_if(.., move |due| take(due))
     }
 }
 
@@ -114,27 +136,36 @@ mod tests {
     fn the_newest_word_of_a_sender_counts() {
         let (mut dues, now) = (Dues::default(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
-        dues.said(1, 10, now);
-        dues.said(1, 100, now);
-        dues.said(2, 50, now);
+        assert!(dues.said(1, 10, "a", now).is_empty());
+        assert_eq!(dues.said(1, 100, "b", now), ["a"], "nothing of it is left to be done");
+        assert!(dues.said(2, 50, "c", now).is_empty());
         assert_eq!(dues.due(), Some(after(50)));
-        assert!(!dues.take(after(49)) && dues.take(after(50)) && !dues.take(after(99)));
-        dues.said(1, 0, now);
+        assert_eq!(dues.take(after(49)), None);
+        assert_eq!(dues.take(after(50)), Some(vec!["c"]));
+        assert_eq!(dues.take(after(99)), None);
+        assert_eq!(dues.said(1, 0, "d", now), ["b"]);
         assert_eq!(dues.due(), None);
-        // The same again over another connection.
-        dues.said(3, 20, now);
-        dues.said(4, 21, now);
-        assert!(dues.take(after(21)));
+        // The same again over another connection: both wait for it.
+        assert!(dues.said(3, 20, "e", now).is_empty() && dues.said(4, 21, "f", now).is_empty());
+        assert_eq!(dues.take(after(20)), None);
+        assert_eq!(dues.take(after(21)), Some(vec!["e", "f"]));
         assert_eq!(dues.due(), None);
     }
 
     #[test]
     fn there_are_not_too_many() {
         let (mut dues, now) = (Dues::default(), Instant::now());
+        let mut gone = 0;
         for sender in 0..1000 {
-            dues.said(sender, 1000 + 10 * u32::try_from(sender).expect("small"), now);
+            let delay_s = 1000 + 10 * u32::try_from(sender).expect("small");
+            gone += dues.said(sender, delay_s, (), now).len();
         }
-        assert_eq!(dues.dues.len(), MOST);
-        assert!(dues.dues.iter().any(|&(sender, _)| sender == 999));
+        assert_eq!((dues.dues.len(), gone), (MOST, 1000 - MOST));
+        assert!(dues.dues.iter().any(|due| due.sender == 999));
+        for sender in 1000..2000 {
+            dues.said(sender, 20_000, (), now);
+        }
+        let last = dues.dues.last().expect("there");
+        assert_eq!((last.sender, last.words.len()), (1999, MOST));
     }
 }

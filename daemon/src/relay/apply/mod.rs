@@ -2,7 +2,8 @@
 //!
 //! One task per pool owns the connections. A batch that was applied is applied once more after `repeat_after`, for what was read from a
 //! store that lagged; keys whose refills go back and forth between regions are held for a while before their copy is deleted. Both are
-//! told to who sent the batch, and kept in memory only: the sender keeps what was not repeated.
+//! told to who sent the batch, and kept in memory only: the sender keeps what was not repeated. A flush that is to take effect later counts
+//! as not repeated until it was.
 
 mod exchange;
 
@@ -98,10 +99,10 @@ struct Applier {
     pool: Arc<Pool>,
     events: broadcast::Sender<Arc<Event>>,
     links: Vec<Option<Link>>,
-    repeats: Repeats<Teller>,
+    repeats: Repeats<Arc<Teller>>,
     /// Flushes to come. The servers have them as well; but another flush would take their place there, and none of them bumps a fence or
     /// starts a ramp.
-    later: Dues,
+    later: Dues<Arc<Teller>>,
 }
 
 impl Applier {
@@ -118,7 +119,7 @@ impl Applier {
                     self.flush().await;
                     let again = self.repeats.take(Instant::now());
                     self.until_applied(&again.items, Turn::Again).await;
-                    self.repeats.done(again).iter().for_each(Teller::repeated);
+                    release(self.repeats.done(again));
                 }
                 count = inbox.recv_many(&mut jobs, TOGETHER), if room => {
                     if count == 0 {
@@ -132,14 +133,13 @@ impl Applier {
 
     /// Flushes the pool if that is due, and once more after a while.
     async fn flush(&mut self) {
-        if !self.later.take(Instant::now()) {
-            return;
-        }
+        let Some(words) = self.later.take(Instant::now()) else { return };
         let mut items = Vec::new();
         Item::Flush(0).write(&mut items);
         self.until_applied(&items, Turn::Due).await;
         let batch = [Batch { sender: 0, items: &items }];
-        self.repeats.applied(&batch, |_| false, Vec::new(), Vec::new(), Instant::now());
+        let done = self.repeats.applied(&batch, |_| false, Vec::new(), words, Instant::now());
+        release(done.unwrap_or_default());
     }
 
     async fn jobs(&mut self, jobs: &mut Vec<Job>) {
@@ -154,7 +154,7 @@ impl Applier {
                 Job::Apply(batch, teller) => {
                     items.extend_from_slice(&batch);
                     lengths.push(batch.len());
-                    tellers.push(teller);
+                    tellers.push(Arc::new(teller));
                 }
             }
         }
@@ -169,24 +169,25 @@ impl Applier {
             bytes = rest;
             batches.push(Batch { sender: teller.sender, items: batch });
         }
-        self.expect(&batches);
+        self.expect(&batches, &tellers);
         let equal = |place: usize| fates[place] == Fate::Equal;
-        let rests = self.repeats.applied(&batches, equal, slowed, tellers.clone(), Instant::now()).is_none();
+        drop(self.repeats.applied(&batches, equal, slowed, tellers.clone(), Instant::now()));
         let mut fates = fates.as_slice();
         for (batch, teller) in batches.iter().zip(tellers) {
             let (own, others) = fates.split_at(Items::new(batch.items).count());
             fates = others;
+            let rests = Arc::strong_count(&teller) > 1;
             teller.applied(verified(Items::new(batch.items), own), rests);
         }
     }
 
-    /// Notes flushes that are to come.
-    fn expect(&mut self, batches: &[Batch<'_>]) {
+    /// Notes flushes that are to come, and who is told once they came and were repeated.
+    fn expect(&mut self, batches: &[Batch<'_>], tellers: &[Arc<Teller>]) {
         let now = Instant::now();
-        for batch in batches {
+        for (batch, teller) in batches.iter().zip(tellers) {
             for item in Items::new(batch.items) {
                 if let Item::Flush(delay_s) = item {
-                    self.later.said(batch.sender, delay_s, now);
+                    release(self.later.said(batch.sender, delay_s, Arc::clone(teller), now));
                 }
             }
         }
@@ -325,6 +326,11 @@ impl Teller {
     fn repeated(&self) {
         let _gone = self.to.send(Word::Repeated(self.number));
     }
+}
+
+/// These wait for one thing less; whoever waits for nothing else is told.
+fn release(tellers: Vec<Arc<Teller>>) {
+    tellers.into_iter().filter_map(Arc::into_inner).for_each(|teller| teller.repeated());
 }
 
 /// What is told of an item that several servers had: the worst.

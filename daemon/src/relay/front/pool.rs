@@ -17,7 +17,7 @@ use crate::decide::relay::io::Storing;
 use crate::decide::relay::ketama::Ketama;
 use crate::decide::relay::session::Policy;
 use crate::decide::report::relay::{PoolReport, ServerReport};
-use crate::relay::spool::Spool;
+use crate::relay::spool::{Spool, unix_ms};
 
 /// Slices of the fences; each has its own lock.
 const SLICES: usize = 64;
@@ -32,6 +32,8 @@ const WATCH: Duration = Duration::from_millis(500);
 const WATCH_ALL: u64 = 4;
 /// How long clients do not wait for a server that did not answer, in milliseconds.
 const SILENT_MS: u64 = 1000;
+/// How long ago a flush that took effect without a daemon still counts, in milliseconds.
+const COLD_MS: u64 = 60_000;
 /// Client connections per pool.
 pub(crate) const MAX_CONNECTIONS: u64 = 65_536;
 
@@ -92,6 +94,7 @@ impl Pool {
             silent_until_ms: AtomicU64::new(0),
             failure: Mutex::new(None),
         });
+        let to_come = spool.to_come_ms(place).and_then(|at_ms| flush_at(at_ms, unix_ms()));
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), place);
         Self {
             place,
@@ -100,7 +103,7 @@ impl Pool {
             spool,
             counters: Counters::default(),
             on_flush,
-            to_come: watch::Sender::new(None),
+            to_come: watch::Sender::new(to_come),
             fences: (0..SLICES).map(|_| Mutex::new(Fences::new(BUCKETS))).collect(),
             invalidations: AtomicU64::new(0),
             seed,
@@ -290,6 +293,12 @@ impl Pool {
             servers: servers.collect(),
         }
     }
+}
+
+/// When a flush of that time takes effect by this process's clock, unless that is long past.
+fn flush_at(at_ms: u64, now_ms: u64) -> Option<Instant> {
+    let left = Duration::from_millis(at_ms.saturating_sub(now_ms));
+    (at_ms + COLD_MS > now_ms).then(|| Instant::now() + left)
 }
 
 /// A server's first line to `version`.

@@ -143,6 +143,8 @@ struct Shared {
     groups: Vec<Arc<Notify>>,
     /// Whether a pool has any lane.
     relayed: Vec<bool>,
+    /// When the flush of a pool that the last daemon left takes effect, in milliseconds since 1970.
+    to_come: Vec<Option<u64>>,
     commits: AtomicU64,
     bytes: AtomicU64,
     failure: Mutex<Option<String>>,
@@ -224,6 +226,13 @@ impl Spool {
         }
         drop(wakers);
         self.is_durable(ticket)
+    }
+
+    /// The flush of a pool that is to take effect later, as it was when the spool was opened; in milliseconds since 1970. What the other
+    /// regions are done with is no longer known.
+    #[must_use]
+    pub fn to_come_ms(&self, pool: usize) -> Option<u64> {
+        self.shared.to_come[pool]
     }
 
     /// Every lane's configuration, in order.

@@ -278,6 +278,40 @@ fn lag_grows_while_nothing_comes_back() {
     thread.join().expect("the thread ends");
 }
 
+/// A flush to come is known to the next life for as long as the other region is not done with it.
+#[test]
+fn a_flush_to_come_is_there_after_a_crash() {
+    let disk = Disk::default();
+    let lives = |lives: &mut dyn FnMut(&Spool)| {
+        let (spool, thread) = open(&disk, &config(1 << 30, true));
+        lives(&spool);
+        spool.stop();
+        thread.join().expect("the thread ends");
+        let (spool, thread) = open(&disk, &config(1 << 30, true));
+        let to_come = spool.to_come_ms(0);
+        spool.stop();
+        thread.join().expect("the thread ends");
+        to_come
+    };
+    let say = |spool: &Spool, items: &[Item<'_>]| {
+        let mut bytes = Vec::new();
+        items.iter().for_each(|item| item.write(&mut bytes));
+        let ticket = spool.submit(0, &bytes);
+        until("durable", || spool.is_durable(ticket));
+    };
+    let before = unix_ms();
+    let due = lives(&mut |spool| say(spool, &[Item::Flush(900), Item::Flush(100), Item::Forget(b"k")]));
+    assert!(due.is_some_and(|due| (before + 100_000..=unix_ms() + 100_000).contains(&due)));
+    let rests = lives(&mut |spool| drain(spool).into_iter().for_each(|row| spool.rests(0, row)));
+    assert_eq!(rests, due, "applied, and not yet done");
+    let done = lives(&mut |spool| {
+        until("all", || spool.next(0).map(|row| spool.repeated(0, row)).is_some());
+    });
+    assert_eq!(done, None);
+    assert!(lives(&mut |spool| say(spool, &[Item::Flush(100)])).is_some());
+    assert_eq!(lives(&mut |spool| say(spool, &[Item::Flush(0)])), None, "the newest word counts");
+}
+
 /// A full journal turns, and what was written before and after is there after a crash.
 #[test]
 fn a_journal_that_turns_loses_nothing() {

@@ -15,7 +15,7 @@ use super::{
     Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Settled, Shared, Spool, SpoolConfig,
     StoreError, Teller, lock, unix_ms,
 };
-use crate::decide::relay::item::Items;
+use crate::decide::relay::item::{Item, Items};
 use crate::decide::relay::lane::{Lane, Row};
 use crate::decide::report::relay::Verified;
 
@@ -56,8 +56,11 @@ pub(super) fn start(
     let groups = config.lanes.iter().map(|lane| lane.group + 1).max().unwrap_or(0);
     let groups: Vec<Arc<Notify>> = (0..groups).map(|_| Arc::default()).collect();
     let mut lanes = Vec::new();
+    let mut flushes = vec![None; config.pools];
     for lane in &config.lanes {
-        lanes.push(restore(&mut store, lane.clone(), Arc::clone(&groups[lane.group]))?);
+        let (cell, flush) = restore(&mut store, lane.clone(), Arc::clone(&groups[lane.group]))?;
+        flushes[lane.pool] = flush.max(flushes[lane.pool]);
+        lanes.push(cell);
     }
     let mut relayed = vec![false; config.pools];
     for lane in &config.lanes {
@@ -81,6 +84,7 @@ pub(super) fn start(
         lanes,
         groups,
         relayed,
+        to_come: flushes.into_iter().map(|flush| flush?.1).collect(),
         commits: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         failure: Mutex::new(None),
@@ -96,21 +100,35 @@ pub(super) fn start(
     Ok((Spool { shared }, handle))
 }
 
+/// When a flush was captured, and when it takes effect if that is later; in milliseconds since 1970.
+type Flush = (u64, Option<u64>);
+
+fn newest_flush(row: &Row) -> Option<Flush> {
+    let delays = Items::new(&row.items).filter_map(|item| match item {
+        Item::Flush(delay_s) => Some(delay_s),
+        _ => None,
+    });
+    let delay_s = delays.last()?;
+    Some((row.at_ms, (delay_s > 0).then(|| row.at_ms.saturating_add(u64::from(delay_s) * 1000))))
+}
+
+/// A lane as it was, and the newest flush in it.
 fn restore(
     store: &mut Store,
     config: super::LaneConfig,
     filled: Arc<Notify>,
-) -> Result<LaneCell, StoreError> {
+) -> Result<(LaneCell, Option<Flush>), StoreError> {
     let (id, books, next) = store.lane(&config.name)?;
     let seed = std::hash::RandomState::new().build_hasher().finish();
     let mut lane = Lane::new(seed, books, next);
     let resting = store.resting(id)?;
-    let (mut from, mut bytes, mut oldest, mut first) = (0, 0, 0, None);
+    let (mut from, mut bytes, mut oldest, mut first, mut flush) = (0, 0, 0, None, None);
     loop {
         let (rows, all) = store.rows(id, from, LOAD_BYTES)?;
         for row in &rows {
             from = row.end();
             first = first.or(Some(row.first));
+            flush = newest_flush(row).or(flush);
             if resting.contains(&row.first) {
                 continue;
             }
@@ -144,7 +162,7 @@ fn restore(
     };
     let cell = LaneCell { config, id, state: Mutex::new(state), filled, oldest_ms: AtomicU64::new(oldest) };
     cell.filled.notify_one();
-    Ok(cell)
+    Ok((cell, flush))
 }
 
 impl Committer {
