@@ -1,11 +1,11 @@
 //! This region's queue: letters for the desks of their pools, and words about letters of this region's hosts. Never deletes a letter: its
 //! desk does, once it was applied and the word about it was taken.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::task::JoinSet;
@@ -19,8 +19,11 @@ use crate::relay::link::door::Door;
 use crate::relay::post::Word;
 use crate::relay::post::receiver::{Receiver, words};
 
-/// How long a message that was given out stays away from others, in seconds.
+/// How long a message that was given out stays away from others, in seconds, and the same.
 const HIDDEN_S: i32 = 60;
+const HIDDEN: Duration = Duration::from_secs(60);
+/// Letters left in the queue that are shown again when their desk takes letters; older ones stay hidden.
+const MOST_LEFT: usize = 10_000;
 /// How long a request waits for messages, in seconds.
 const POLL_S: i32 = 10;
 /// Times that a word for another host goes back, until it is given up: its letter is sent again then.
@@ -47,8 +50,40 @@ pub(super) struct Incoming {
 /// The way to a pool's desk.
 struct Slot {
     to: mpsc::Sender<Vec<Item>>,
-    /// Nothing was taken for a while: nobody waits for it.
+    left: Arc<Mutex<Left>>,
+}
+
+/// Letters that a desk did not take: they are in the queue, hidden.
+#[derive(Default)]
+struct Left {
+    /// Nothing was taken for a while: nobody waits for the desk.
     stuck: bool,
+    /// When they were left, and the queue's names of them.
+    letters: VecDeque<(Instant, String)>,
+}
+
+impl Left {
+    /// The desk takes nothing; whether that is news.
+    fn leave(&mut self, letters: &[Item], now: Instant) -> bool {
+        self.letters.retain(|(since, _)| now.duration_since(*since) < HIDDEN);
+        let names = letters.iter().filter_map(|(message, _)| message.receipt_handle());
+        self.letters.extend(names.map(|name| (now, name.to_owned())));
+        let more = self.letters.len().saturating_sub(MOST_LEFT);
+        self.letters.drain(..more);
+        !std::mem::replace(&mut self.stuck, true)
+    }
+
+    /// It takes letters again; those that are still hidden.
+    fn free(&mut self, now: Instant) -> Vec<String> {
+        self.stuck = false;
+        let hidden = self.letters.drain(..).filter(|(since, _)| now.duration_since(*since) < HIDDEN);
+        hidden.map(|(_, name)| name).collect()
+    }
+}
+
+fn lock(left: &Mutex<Left>) -> MutexGuard<'_, Left> {
+    // A poisoned lock means that a thread panicked between two plain assignments; the data is still whole.
+    left.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Incoming {
@@ -138,7 +173,7 @@ impl Incoming {
     }
 
     /// Gives letters to a pool's desk. One that takes nothing, since the pool's servers are down, is waited for once; after that its
-    /// letters stay in the queue, which gives them out again. False when this host stops.
+    /// letters stay in the queue, which gives them out again: when the desk takes letters, or after [`HIDDEN`]. False when this host stops.
     async fn hand_over(&mut self, queue: &str, pool: String, items: Vec<Item>) -> bool {
         let Self { desks, tasks, office, door, own, .. } = self;
         let slot = desks.entry(pool).or_insert_with(|| {
@@ -146,12 +181,17 @@ impl Incoming {
             let (receiver, found) = (Receiver::new(door.clone()), HashMap::new());
             let (office, own, queue) = (Arc::clone(office), own.clone(), queue.to_owned());
             tasks.spawn(Desk { office, receiver, own, queue, found }.run(letters));
-            Slot { to, stuck: false }
+            Slot { to, left: Arc::default() }
         });
-        let patience = if slot.stuck { Duration::ZERO } else { WAIT };
+        let patience = if lock(&slot.left).stuck { Duration::ZERO } else { WAIT };
         match slot.to.send_timeout(items, patience).await {
-            Ok(()) => slot.stuck = false,
-            Err(SendTimeoutError::Timeout(_)) => slot.stuck = true,
+            Ok(()) => {}
+            Err(SendTimeoutError::Timeout(items)) => {
+                if lock(&slot.left).leave(&items, Instant::now()) {
+                    let (to, left) = (slot.to.clone(), Arc::clone(&slot.left));
+                    tasks.spawn(show(Arc::clone(office), queue.to_owned(), to, left));
+                }
+            }
             Err(SendTimeoutError::Closed(_)) => return false,
         }
         true
@@ -162,6 +202,26 @@ impl Incoming {
         let handle = message.receipt_handle().unwrap_or_default();
         let request = self.office.client.change_message_visibility();
         _ = request.queue_url(queue).receipt_handle(handle).visibility_timeout(0).send().await;
+    }
+}
+
+/// Waits until a stuck desk takes letters, and has the queue give out what was left.
+async fn show(office: Arc<Office>, queue: String, to: mpsc::Sender<Vec<Item>>, left: Arc<Mutex<Left>>) {
+    if to.reserve().await.is_err() {
+        return;
+    }
+    let names = lock(&left).free(Instant::now());
+    for some in names.chunks(10) {
+        let mut request = office.client.change_message_visibility_batch().queue_url(&queue);
+        for (place, name) in some.iter().enumerate() {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(place.to_string());
+            let entry = entry.receipt_handle(name).visibility_timeout(0).build();
+            let Ok(entry) = entry else { continue };
+            request = request.entries(entry);
+        }
+        if let Err(error) = request.send().await {
+            tracing::debug!(why = said(&error), "letters of the relay stay hidden for a while");
+        }
     }
 }
 
@@ -191,5 +251,32 @@ async fn poll(office: Arc<Office>, queue: String, to: mpsc::Sender<Vec<Message>>
                 sleep(PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letters(names: std::ops::Range<usize>) -> Vec<Item> {
+        let item = |name: usize| {
+            let letter =
+                Letter { kind: Kind::Batch, region: String::new(), life: String::new(), frames: Vec::new() };
+            (Message::builder().receipt_handle(name.to_string()).build(), letter)
+        };
+        names.map(item).collect()
+    }
+
+    #[test]
+    fn what_was_left_is_shown_while_it_is_hidden() {
+        let (mut left, now) = (Left::default(), Instant::now());
+        assert!(left.leave(&letters(0..2), now) && left.stuck);
+        assert!(!left.leave(&letters(2..3), now + HIDDEN / 2), "known");
+        assert_eq!(left.free(now + HIDDEN), ["2"]);
+        assert!(!left.stuck && left.free(now).is_empty());
+        left.leave(&letters(0..MOST_LEFT), now);
+        left.leave(&letters(MOST_LEFT..MOST_LEFT + 5), now);
+        let shown = left.free(now);
+        assert_eq!((shown.len(), shown[0].as_str()), (MOST_LEFT, "5"));
     }
 }
