@@ -30,9 +30,9 @@ given depth and checks every answer; 10,000 keys (1,677 of 10 KB). Load, memcach
 from what memcached and the load could use: the CPU time per operation of the process that is asked (memcached, the front, twemproxy) says
 what a front costs by itself. A baseline is memcached alone in the same rounds. *Captured* writes go to the other region all the while,
 *not captured* ones come through `refill_listen`; twemproxy is Debian's and speaks text only. The *byte pipe* is one thread that copies
-between each client's socket and one to memcached, two reads and two writes per request: what a hop costs that shares nothing. At depth 1
-the front and twemproxy send what several clients ask over one connection. *Made durable*: a small append, the least that a commit costs. *Forgotten*: distinct keys per second from
-the first write until the other region has applied the last, durable in between. *Answer to gone*: from the client's answer until a reader
+between each client's socket and one to memcached, two reads and two writes per request: what a hop costs that shares nothing. Readers have 16
+connections, writers 64, where a row says nothing else. At depth 1 the front and twemproxy send what several clients ask over one
+connection. *Made durable*: a small append, the least that a commit costs. *Forgotten*: distinct keys per second from the first write until the other region has applied the last, durable in between. *Answer to gone*: from the client's answer until a reader
 in the other region sees a miss, polling; it contains the poll's own round trip. *Catch-up*: the other region is stopped while keys are
 deleted, and started again; the time is from when its daemon answers. Disks are virtual: fsync is indicative.";
 
@@ -129,12 +129,19 @@ fn fronts(scale: Scale, group: &Pair, os: &Pair) -> Result<Vec<Row>> {
     rounds::interleave(if scale.quick { 1 } else { 4 }, cases)
 }
 
+/// Connections of readers and of writers, unless a row says otherwise.
+const READERS: usize = 16;
+const WRITERS: usize = 64;
+
 fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
-    for (set, connections) in [(false, 16), (true, 64)] {
+    for (set, connections) in [(false, READERS), (true, WRITERS)] {
         for binary in [false, true] {
             for (size, depth) in [(100, 1), (100, 32), (10_000, 1), (10_000, 32)] {
                 shapes.push(Shape { set, binary, size, connections, depth });
+            }
+            if !set {
+                shapes.push(Shape { set, binary, size: 100, connections: WRITERS, depth: 1 });
             }
         }
     }
@@ -143,10 +150,12 @@ fn shapes() -> Vec<Shape> {
 
 /// Operations per second, and for small values over text also CPU time and, at depth 1, latency; all from one measurement.
 fn asked(way: Way, shape: Shape, time: Duration) -> Vec<Case<'static>> {
-    let Shape { set, binary, size, depth, .. } = shape;
+    let Shape { set, binary, size, depth, connections } = shape;
     let (kind, protocol) = (if set { "set" } else { "get" }, if binary { "binary" } else { "text" });
     let shown = if size >= 1_000 { format!("{} KB", size / 1_000) } else { format!("{size} B") };
-    let what = format!("{kind}, {protocol}, {shown}, depth {depth}");
+    let usual = connections == if set { WRITERS } else { READERS };
+    let crowd = if usual { String::new() } else { format!(", {connections} connections") };
+    let what = format!("{kind}, {protocol}, {shown}, depth {depth}{crowd}");
     let seen: Rc<Cell<(Seen, f64)>> = Rc::default();
     let (load, writes) = (RefCell::new(None), Rc::clone(&seen));
     let rate = Case::new(format!("{what}, {}", way.name), "ops/s", move || {
