@@ -70,6 +70,7 @@ struct Ends {
 impl Ends {
     fn submit(&mut self) {
         if !self.captures.is_empty() {
+            self.gate.turn();
             let (pool, rereads) = (&self.pool, &self.rereads);
             let ticket = pool.spool.submit_looking(pool.place, &self.captures, |items| {
                 for &(at, set) in rereads {

@@ -1,6 +1,7 @@
-//! A worker's wait for the spool: one wake-up per commit from the spool's thread, and from there one for each client whose captures it
-//! holds. Never lets an answer go before its ticket.
+//! A worker's turns, and its wait for the spool: what its clients hand over in one turn goes into one commit, and one wake-up per commit comes
+//! from the spool's thread, and from here one for each client whose captures it holds. Never lets an answer go before its ticket.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -9,6 +10,8 @@ use crate::relay::spool::Spool;
 /// Who waits on a worker.
 pub(crate) struct Gate {
     spool: Spool,
+    /// Requests that may be writes and have no answer yet.
+    under_way: Arc<AtomicUsize>,
     state: Mutex<State>,
 }
 
@@ -16,16 +19,43 @@ pub(crate) struct Gate {
 struct State {
     waiting: Vec<(u64, Waker)>,
     task: Option<Waker>,
+    /// The spool knows that more is coming.
+    open: bool,
+}
+
+impl State {
+    fn call(&self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
 }
 
 impl Gate {
     pub(crate) fn new(spool: Spool) -> Arc<Self> {
-        Arc::new(Self { spool, state: Mutex::default() })
+        Arc::new(Self { spool, under_way: Arc::default(), state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock means that a thread panicked between two plain assignments; the data is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the worker's lines count requests that may be writes and have no answer yet.
+    pub(super) fn under_way(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.under_way)
+    }
+
+    /// A client is about to hand something to the spool: what the others have that are ready now goes with it.
+    pub(super) fn turn(&self) {
+        let mut state = self.lock();
+        if self.spool.gathers() && state.task.is_some() {
+            if !state.open {
+                state.open = true;
+                self.spool.open_turn();
+            }
+            state.call();
+        }
     }
 
     /// Whether this ticket is durable.
@@ -39,13 +69,13 @@ impl Gate {
             return true;
         }
         let mut state = self.lock();
+        if state.waiting.is_empty() {
+            state.call();
+        }
         // A connection asks several times in a row, and for a later ticket after an earlier one.
         match state.waiting.last() {
             Some((last, other)) if *last == ticket && other.will_wake(waker) => {}
             _ => state.waiting.push((ticket, waker.clone())),
-        }
-        if let Some(task) = state.task.take() {
-            task.wake();
         }
         false
     }
@@ -55,26 +85,36 @@ impl Gate {
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 
+    /// Runs behind every client that was ready when it was called.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let mut due = Vec::new();
             let mut state = self.lock();
-            state.waiting.retain(|(ticket, waker)| {
-                let wait = !self.spool.is_durable(*ticket);
-                if !wait {
-                    due.push(waker.clone());
-                }
-                wait
-            });
+            if !state.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                state.task = Some(cx.waker().clone());
+            }
+            let durable = |(ticket, _): &mut (u64, Waker)| self.spool.is_durable(*ticket);
+            let due: Vec<_> = state.waiting.extract_if(.., durable).collect();
             let first = state.waiting.iter().map(|(ticket, _)| *ticket).min();
-            // Who comes first into an empty room calls this task; while somebody waits, the spool does.
-            state.task = first.is_none().then(|| cx.waker().clone());
+            let over = self.under_way.load(Ordering::Relaxed) == 0;
+            let open = state.open;
+            state.open = open && !over;
             drop(state);
-            due.into_iter().for_each(Waker::wake);
+            if open {
+                self.spool.hand_over(over);
+            }
+            due.into_iter().for_each(|(_, waker)| waker.wake());
             match first {
                 Some(ticket) if self.spool.poll_durable(ticket, cx.waker()) => {}
                 _ => return Poll::Pending,
             }
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if self.lock().open {
+            self.spool.hand_over(true);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -33,9 +34,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(pool: &Pool, gate: Arc<Gate>) -> Self {
-        let line = |address, binary| Arc::new(Line::new(address, binary));
+        let line = |address, binary| Arc::new(Line::new(address, binary, gate.under_way()));
         let lines = pool.servers.iter().map(|s| [line(s.address, false), line(s.address, true)]);
-        Self { gate, lines: lines.collect() }
+        let lines = lines.collect();
+        Self { gate, lines }
     }
 
     /// The worker's wait for the spool.
@@ -58,6 +60,8 @@ pub(crate) struct Line {
     pub(super) address: SocketAddr,
     pub(super) binary: bool,
     state: Mutex<State>,
+    /// Requests of all of a worker's lines that may be writes and have no answer.
+    under_way: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -126,8 +130,15 @@ impl State {
 }
 
 impl Line {
-    fn new(address: SocketAddr, binary: bool) -> Self {
-        Self { address, binary, state: Mutex::default() }
+    fn new(address: SocketAddr, binary: bool, under_way: Arc<AtomicUsize>) -> Self {
+        Self { address, binary, state: Mutex::default(), under_way }
+    }
+
+    /// The answer of a request of this kind has come, or will not.
+    fn is_over(&self, kind: Kind) {
+        if kind != Kind::Get {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,6 +183,7 @@ impl Line {
                 break;
             }
             state.waiting.pop_front();
+            self.is_over(kind);
             state.release(place);
         }
         while state.parked > MAX_PARKED {
@@ -185,7 +197,7 @@ impl Line {
         let mut state = self.lock();
         let why: Arc<str> = format!("{}: {why}", self.address).into();
         (state.ready, state.wanted, state.progress) = (false, false, Progress::default());
-        state.waiting.clear();
+        state.waiting.drain(..).for_each(|(_, kind)| self.is_over(kind));
         state.out.clear();
         state.clients.retain(|_, client| !client.gone);
         for (_, client) in &mut state.clients {
@@ -237,6 +249,9 @@ impl Seat {
         state.out.extend_from_slice(bytes);
         if let Some(kind) = kind {
             state.waiting.push_back((self.place, kind));
+            if kind != Kind::Get {
+                self.line.under_way.fetch_add(1, Ordering::Relaxed);
+            }
             state.clients[self.place].due += 1;
         }
         if let Some(task) = &state.task {
@@ -282,7 +297,7 @@ mod tests {
     use super::*;
 
     fn open() -> Arc<Line> {
-        let line = Arc::new(Line::new("127.0.0.1:11211".parse().expect("an address"), false));
+        let line = Arc::new(Line::new("127.0.0.1:11211".parse().expect("an address"), false, Arc::default()));
         assert!(Seat::take(&line).is_none(), "not before its server answers");
         assert!(line.lock().wanted);
         line.opened();

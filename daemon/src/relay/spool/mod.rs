@@ -78,6 +78,10 @@ struct Inbox {
     loads: Vec<usize>,
     stop: bool,
     asleep: bool,
+    /// The thread has something, and waits a moment for more.
+    gathering: bool,
+    /// Workers that have handed over something and have more.
+    turns: usize,
 }
 
 /// What the other region said of a row.
@@ -184,10 +188,16 @@ impl Spool {
     /// Hands over items of a pool; the ticket is durable once they are.
     #[must_use]
     pub fn submit(&self, pool: usize, items: &[u8]) -> u64 {
-        self.submit_looking(pool, items, |_| {})
+        let ticket = self.submit_looking(pool, items, |_| {});
+        // Of no worker's turn: nobody else calls the thread.
+        if lock(&self.shared.inbox).asleep {
+            self.shared.work.notify_one();
+        }
+        ticket
     }
 
-    /// As [`Self::submit`]. `look` may change tags among the items once nothing can come between what was submitted before and them.
+    /// As [`Self::submit`], for workers: in a turn ([`Self::open_turn`]) the thread is called at its end. `look` may change tags among the
+    /// items once nothing can come between what was submitted before and them.
     #[must_use]
     pub fn submit_looking(&self, pool: usize, items: &[u8], look: impl FnOnce(&mut [u8])) -> u64 {
         if items.is_empty() || !self.shared.relayed[pool] {
@@ -200,11 +210,31 @@ impl Spool {
         inbox.bytes += items.len();
         inbox.ticket += 1;
         let ticket = inbox.ticket;
-        if inbox.asleep {
+        if inbox.asleep && (inbox.turns == 0 || inbox.bytes > INBOX_BYTES) {
             self.shared.work.notify_one();
         }
         // With sync = "os" the client is answered at once, unless the spool cannot keep up.
         if self.shared.group || inbox.bytes > INBOX_BYTES { ticket } else { 0 }
+    }
+
+    /// Whether clients wait for commits, so that it is worth while to gather.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.shared.group
+    }
+
+    /// A worker is about to hand over something, and more behind it: until [`Self::hand_over`] says that it was all, a commit waits a moment.
+    pub fn open_turn(&self) {
+        lock(&self.shared.inbox).turns += 1;
+    }
+
+    /// A worker has handed over what it had; whether nothing more is on its way.
+    pub fn hand_over(&self, all: bool) {
+        let mut inbox = lock(&self.shared.inbox);
+        inbox.turns -= usize::from(all);
+        if inbox.asleep && (inbox.turns == 0 || !inbox.gathering) {
+            self.shared.work.notify_one();
+        }
     }
 
     /// Whether this ticket is durable.
@@ -293,7 +323,8 @@ impl Spool {
         drop(state);
         let mut inbox = lock(&self.shared.inbox);
         inbox.settled.push((lane, row, how));
-        if inbox.asleep {
+        // The first makes the thread look at how long it may wait.
+        if inbox.asleep && inbox.settled.len() == 1 {
             self.shared.work.notify_one();
         }
     }

@@ -278,6 +278,34 @@ fn lag_grows_while_nothing_comes_back() {
     thread.join().expect("the thread ends");
 }
 
+/// What is handed over in one turn goes into one commit; a turn that does not end holds up nothing for long.
+#[test]
+fn a_commit_waits_for_what_a_worker_has_on_its_way() {
+    let (spool, thread) = open(&Disk::default(), &config(1 << 30, true));
+    let put = |key| {
+        let mut bytes = Vec::new();
+        Item::Forget(key).write(&mut bytes);
+        spool.submit_looking(0, &bytes, |_| {})
+    };
+    until("together", || {
+        until("asleep", || lock(&spool.shared.inbox).asleep);
+        let before = spool.report().commits;
+        spool.open_turn();
+        let tickets = [put(b"a"), put(b"b")];
+        spool.hand_over(true);
+        until("durable", || spool.is_durable(tickets[1]));
+        spool.report().commits == before + 1
+    });
+    spool.open_turn();
+    let ticket = put(b"c");
+    spool.hand_over(false);
+    until("durable", || spool.is_durable(ticket));
+    spool.hand_over(true);
+    assert_eq!(lock(&spool.shared.inbox).turns, 0);
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
 /// A flush to come is known to the next life for as long as the other region is not done with it.
 #[test]
 fn a_flush_to_come_is_there_after_a_crash() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use super::changes::Batch;
 use super::store::{Past, Store};
 use super::{
-    Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Settled, Shared, Spool, SpoolConfig,
-    StoreError, Teller, lock, unix_ms,
+    INBOX_BYTES, Inbox, LaneCell, LaneEvent, LaneState, Opener, READY_BYTES, Settled, Shared, Spool,
+    SpoolConfig, StoreError, Teller, lock, unix_ms,
 };
 use crate::decide::relay::item::{Item, Items};
 use crate::decide::relay::lane::{Lane, Row};
@@ -23,6 +23,10 @@ use crate::decide::report::relay::Verified;
 const TICK: Duration = Duration::from_secs(1);
 /// With sync = "os": least time between commits.
 const OS_PAUSE: Duration = Duration::from_millis(20);
+/// With sync = "group": longest wait of a commit for what workers have on its way, and no longer than the last commit took.
+const GATHER: Duration = Duration::from_micros(250);
+/// What was applied goes with the next commit, if one comes this soon after the last.
+const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 /// Bytes read from disk at once, towards links and at the start.
 const LOAD_BYTES: usize = 2 * 1024 * 1024;
 /// Spool bytes per key that may be pending: bounds the index in memory.
@@ -35,6 +39,8 @@ struct Committer {
     store: Store,
     tell: Teller,
     last_tick: Instant,
+    /// When the last commit was done, and how long it took.
+    last_commit: (Instant, Duration),
 }
 
 struct Work {
@@ -77,6 +83,8 @@ pub(super) fn start(
             loads: Vec::new(),
             stop: false,
             asleep: false,
+            gathering: false,
+            turns: 0,
         }),
         work: Condvar::new(),
         durable: AtomicU64::new(0),
@@ -89,7 +97,8 @@ pub(super) fn start(
         bytes: AtomicU64::new(0),
         failure: Mutex::new(None),
     });
-    let mut committer = Committer { shared: Arc::clone(&shared), store, tell, last_tick: Instant::now() };
+    let (last_tick, last_commit) = (Instant::now(), (Instant::now(), Duration::ZERO));
+    let mut committer = Committer { shared: Arc::clone(&shared), store, tell, last_tick, last_commit };
     let handle = std::thread::Builder::new()
         .name("relay-spool".into())
         .spawn(move || {
@@ -214,20 +223,27 @@ impl Committer {
         }
     }
 
-    /// Waits for anything to do.
+    /// Waits for anything to do, and then a moment for what workers have on its way.
     fn wait(&self) -> Work {
         let mut inbox = lock(&self.shared.inbox);
-        let idle = |inbox: &Inbox| {
-            inbox.bytes == 0 && inbox.settled.is_empty() && inbox.loads.is_empty() && !inbox.stop
-        };
-        if idle(&inbox) {
-            inbox.asleep = true;
-            let wait = TICK.saturating_sub(self.last_tick.elapsed());
-            inbox = match self.shared.work.wait_timeout_while(inbox, wait, |inbox| idle(inbox)) {
-                Ok((inbox, _)) => inbox,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-            inbox.asleep = false;
+        loop {
+            let wait = self.may_wait(&inbox);
+            if wait.is_zero() {
+                break;
+            }
+            inbox = self.sleep(inbox, wait);
+        }
+        if self.shared.group && inbox.bytes > 0 {
+            let until = Instant::now() + self.last_commit.1.min(GATHER);
+            inbox.gathering = true;
+            while inbox.turns > 0 && inbox.bytes < INBOX_BYTES && !inbox.stop {
+                let wait = until.saturating_duration_since(Instant::now());
+                if wait.is_zero() {
+                    break;
+                }
+                inbox = self.sleep(inbox, wait);
+            }
+            inbox.gathering = false;
         }
         inbox.bytes = 0;
         Work {
@@ -237,6 +253,28 @@ impl Committer {
             loads: std::mem::take(&mut inbox.loads),
             stop: inbox.stop,
         }
+    }
+
+    /// How long there is nothing that has to be done.
+    fn may_wait(&self, inbox: &Inbox) -> Duration {
+        if inbox.bytes > 0 || !inbox.loads.is_empty() || inbox.stop {
+            return Duration::ZERO;
+        }
+        let tick = TICK.saturating_sub(self.last_tick.elapsed());
+        match inbox.settled.is_empty() {
+            true => tick,
+            false => tick.min(SETTLE_PAUSE.saturating_sub(self.last_commit.0.elapsed())),
+        }
+    }
+
+    fn sleep<'a>(&self, mut inbox: MutexGuard<'a, Inbox>, wait: Duration) -> MutexGuard<'a, Inbox> {
+        inbox.asleep = true;
+        let mut inbox = match self.shared.work.wait_timeout(inbox, wait) {
+            Ok((inbox, _)) => inbox,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+        inbox.asleep = false;
+        inbox
     }
 
     fn capture(&self, pool: usize, items: &[u8], batch: &mut Batch) {
@@ -374,6 +412,7 @@ impl Committer {
 
     /// Commits, and tries again until it works: without it no client that wrote is answered. False when the daemon stops meanwhile.
     fn commit(&mut self, batch: &Batch) -> bool {
+        let began = Instant::now();
         let settled = batch.removes.is_empty() && batch.rests.is_empty() && batch.repeated.is_empty();
         let idle = batch.puts.is_empty() && settled && batch.voids.is_empty() && !batch.clean;
         if idle {
@@ -390,6 +429,7 @@ impl Committer {
             }
             pause = (pause * 2).min(RETRY.1);
         }
+        self.last_commit = (Instant::now(), began.elapsed());
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         if lock(&self.shared.failure).take().is_some() {
             tracing::info!("the spool can be written again");
