@@ -59,7 +59,12 @@ pub(in crate::config) const LIMITS: &[Key] = &[
         "Most bytes of a request's head.",
     ),
     key::default("headers", "100", "a whole number from 8 to 1000", "Most header fields."),
-    key::default("header_timeout", "\"10s\"", "\"100ms\" to \"1h\"", "Longest wait for a complete head."),
+    key::default(
+        "header_timeout",
+        "\"10s\"",
+        "\"100ms\" to \"1h\"",
+        "Longest wait for a complete head; one that has begun is answered with 408.",
+    ),
     key::default("idle_timeout", "\"75s\"", "\"100ms\" to \"1h\"", "Longest wait between requests."),
     key::default(
         "body_idle_timeout",
