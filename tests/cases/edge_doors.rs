@@ -181,6 +181,24 @@ fn a_tunnel_counts_as_the_connection_that_it_was() -> Result<()> {
 }
 
 #[test]
+fn a_client_that_closes_its_end_is_answered_unless_that_takes_long() -> Result<()> {
+    let (_edge, origin, address) = edge("", "")?;
+    for path in ["/", "/sleep/300"] {
+        let mut half = Connection::open(EU, address)?;
+        half.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"))?;
+        half.finish()?;
+        assert_eq!(half.receive(false)?.status, 200, "{path}");
+        assert_eq!(half.rest()?, b"", "and the connection ends");
+    }
+    let mut gone = Connection::open(EU, address)?;
+    gone.send(format!("GET /sleep/{} HTTP/1.1\r\nHost: h\r\n\r\n", LATE * 20_000))?;
+    gone.finish()?;
+    assert_eq!(gone.rest()?, b"", "given up before its response is late");
+    assert_eq!(origin.seen().len(), 3);
+    Ok(())
+}
+
+#[test]
 fn draining_finishes_what_has_begun() -> Result<()> {
     let (edge, origin, address) = edge("", "")?;
     let mut busy = Connection::open(EU, address)?;

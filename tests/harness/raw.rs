@@ -68,6 +68,14 @@ impl Connection {
         self.writer.write_all(bytes.as_ref())
     }
 
+    /// Says that nothing more will be sent.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn finish(&self) -> io::Result<()> {
+        self.writer.shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads one response; `head_only` where it answers HEAD.
     ///
     /// # Errors

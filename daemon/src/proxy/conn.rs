@@ -171,7 +171,7 @@ where
         match ended {
             Ended::Late(Late::Write) => client.pace.abort(),
             Ended::Late(Late::Head) => _ = client.pace.refuse(Fault::HeadLate),
-            Ended::Late(Late::Idle | Late::Silent) | Ended::Broken(_) => {}
+            Ended::Late(Late::Idle | Late::Silent | Late::Gone) | Ended::Broken(_) => {}
         }
         tracing::debug!(client = %client.address, ?ended, "connection ended");
     }

@@ -24,6 +24,9 @@ const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 /// Nothing has arrived yet on a new connection.
 const NEW: u8 = 3;
+/// Who closed its end while it waits for an answer, and is not written to for this long, is taken to be gone: its request would be carried out for
+/// nobody.
+const HALF_CLOSED_NS: u64 = 1_000_000_000;
 
 /// What the driver, the stream and the service know of one connection. Relaxed atomics on one thread: plain moves.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) enum Late {
     Head,
     /// The client took nothing for `body_idle_timeout` while there was something to write.
     Write,
+    /// The client closed its end while it waited, and nothing could be written to it for [`HALF_CLOSED_NS`].
+    Gone,
 }
 
 fn ns(duration: std::time::Duration) -> u64 {
@@ -129,6 +134,7 @@ impl Pace {
             Some(match self.phase.load(Relaxed) {
                 IDLE => Late::Idle,
                 NEW => Late::Silent,
+                BUSY => Late::Gone,
                 _ => Late::Head,
             })
         }
@@ -167,6 +173,13 @@ impl Pace {
             // The first head is due from when the connection was accepted.
             NEW => self.phase.store(HEAD, Relaxed),
             _ => {}
+        }
+    }
+
+    /// The client has closed its end while a request is handled, or has just taken something after that: it has a little time again.
+    pub(crate) fn half_closed(&self) {
+        if self.phase.load(Relaxed) == BUSY {
+            self.read_by.store(clock::now().0.saturating_add(HALF_CLOSED_NS), Relaxed);
         }
     }
 

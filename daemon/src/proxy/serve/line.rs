@@ -52,6 +52,8 @@ pub(crate) struct Line {
     waits: bool,
     /// It is to end when it is idle.
     leaving: bool,
+    /// The client has closed its end, and may still read.
+    half_closed: bool,
     linger: Linger,
 }
 
@@ -97,6 +99,7 @@ impl Line {
             task: None,
             waits: false,
             leaving: false,
+            half_closed: false,
             linger: Linger::Open,
         }
     }
@@ -148,7 +151,8 @@ impl Line {
         self.read.poll_fill(io, cx)
     }
 
-    /// While a request is handled: writes what there is to be written, and notices when the client goes away.
+    /// While a request is handled: writes what there is to be written, and notices when the client goes away. One that closes its end behind
+    /// its request, as RFC 9293 (3.6) lets it, looks the same as one that is gone: it is served for as long as [`Pace::half_closed`] says.
     pub(super) fn poll_meanwhile<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.has_out()
             && let Poll::Ready(Err(error)) = self.poll_out(cx)
@@ -156,9 +160,13 @@ impl Line {
             return Poll::Ready(Err(error));
         }
         // What is there already is the next request, or its beginning: more is not read before its turn.
-        if self.inbound.has_ended() && self.body != Body::Broken && self.read.bytes.is_empty() {
+        let reads = self.inbound.has_ended() && self.body != Body::Broken && self.read.bytes.is_empty();
+        if reads && !self.half_closed {
             match self.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Ok(0)) => {
+                    self.half_closed = true;
+                    self.client.pace.half_closed();
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
@@ -348,6 +356,9 @@ impl Line {
             }
             self.written += count;
             self.client.pace.wrote(&Poll::Ready(()));
+            if self.half_closed {
+                self.client.pace.half_closed();
+            }
         }
         ready!(Pin::new(io).poll_flush(cx))?;
         (self.piece, self.tail, self.written) = (Bytes::new(), b"", 0);
