@@ -20,6 +20,9 @@ const NAMED: [&[&str]; 8] = [
     &["identity", "authority"],
 ];
 
+/// The default, which the package makes: a file that says it is warned of no more than one that leaves it out.
+const DEFAULT_GROUP: &str = "tidegate-admin";
+
 /// Warns of every named file that can't be opened, and of a group that is not there.
 pub(super) fn warn(root: &Table, faults: &Faults) {
     for path in NAMED {
@@ -35,6 +38,9 @@ pub(super) fn warn(root: &Table, faults: &Faults) {
 /// Who may change things is looked up at each request: a group that is made later counts from then on.
 fn look_for_group(node: &Node, faults: &Faults) {
     let Value::String(name) = &node.value else { return };
+    if name == DEFAULT_GROUP {
+        return;
+    }
     let problem = match Group::from_name(name) {
         Ok(Some(_)) => return,
         Ok(None) => format!("there is no group {} on this host", quote(name)),
