@@ -310,11 +310,12 @@ impl RelayRegion {
     /// # Errors
     /// When the daemon does not answer or there is no such number.
     pub fn book(&self, word: &str) -> Result<u64> {
-        let report = self.daemon.admin("GET", "/v1/relay", "")?.text();
-        let found = report.split_once(&format!("\"{word}\":")).map(|(_, rest)| rest.trim_start());
-        let digits = found.with_context(|| format!("no {word} in {report}"))?;
-        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-        digits[..end].parse().with_context(|| format!("{word} in {report}"))
+        number(&self.books()?, word)
+    }
+
+    /// The one lane's books, all of one instant.
+    fn books(&self) -> Result<String> {
+        Ok(self.daemon.admin("GET", "/v1/relay", "")?.text())
     }
 
     /// Waits until nothing is pending, and checks that the books close.
@@ -322,10 +323,18 @@ impl RelayRegion {
     /// # Errors
     /// When something stays pending, or the books do not close.
     pub fn settle(&self) -> Result<()> {
-        wait_for("nothing pending", SETTLE, || (self.book("pending").ok()? == 0).then_some(()))?;
-        let settled = ["applied", "coalesced", "converted", "expired"];
-        let sum = settled.iter().map(|word| self.book(word)).sum::<Result<u64>>()?;
-        ensure!(self.book("captured")? == sum, "the books do not close: {}", self.report()?);
+        let settled = |books: &String| number(books, "pending").is_ok_and(|pending| pending == 0);
+        let books = wait_for("nothing pending", SETTLE, || self.books().ok().filter(settled))?;
+        let sum = ["applied", "coalesced", "converted", "expired"].iter().map(|word| number(&books, word));
+        ensure!(number(&books, "captured")? == sum.sum::<Result<u64>>()?, "the books do not close: {books}");
         Ok(())
     }
+}
+
+/// A number of books.
+fn number(books: &str, word: &str) -> Result<u64> {
+    let found = books.split_once(&format!("\"{word}\":")).map(|(_, rest)| rest.trim_start());
+    let digits = found.with_context(|| format!("no {word} in {books}"))?;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().with_context(|| format!("{word} in {books}"))
 }
