@@ -1,5 +1,5 @@
-//! Spends over a tenth of a second what a short pause saved up while a ceiling refuses. Never reads a clock, never lets through more than
-//! the bucket does.
+//! Spends little by little what a short pause saved up while a ceiling refuses. Never reads a clock, never lets through more than the bucket
+//! does.
 //!
 //! A bucket can't tell a pause of the traffic from a pause of the machine: after either it holds what accrued meanwhile, and lets it through
 //! at once. Beside a flow that is being refused that is a bump on services which are at their ceiling already. So for as long as the flow was
@@ -15,7 +15,8 @@ const MS: u64 = 1_000_000 << FRACTION;
 const PAUSE: u64 = 25 * MS;
 /// Share of the burst that is spread at most: of a small burst, nearly all remains one.
 const PAUSE_OF_BURST: u64 = 4;
-/// What may be spent at once: with [`faster`], any 100 ms hold at most 1.02 x (100 + 2.5) ms of allowance, which is 1.046 of its share.
+/// What may be spent at once: with [`faster`], any 100 ms in which the pace is kept hold at most 1.02 x (100 + 2.5) ms of allowance, which is
+/// 1.046 of its share. It is kept throughout where refusals are less than [`PAUSE`] apart, pauses included.
 const DEPTH: u64 = 5 * MS / 2;
 
 /// The second cell rate. Times are those of [`super::Rate`]: nanoseconds times two to the power of [`FRACTION`].

@@ -287,8 +287,9 @@ mod tests {
             }
         }
 
-        /// A tenth more than the ceiling or much more is offered, on a machine that stands still now and then, for a 50th of the time at most: what came
-        /// meanwhile is there all at once.
+        /// A tenth more than the ceiling or much more is offered, on a machine that stands still now and then: what came meanwhile is there all
+        /// at once. For a 50th of the time at most, which is what the pace can make good; nearer to the ceiling, or in longer pauses,
+        /// refusals are too far apart for it to be kept.
         #[test]
         fn pauses_beside_a_flow_that_is_refused_make_no_bump(
             offered_us in 50_u64..225,
