@@ -122,7 +122,7 @@ where
 async fn http2(client: Rc<Client>, stream: Stream, limits: &Limits) {
     client.pace.multiplex();
     let framed = Framed::new(stream, Arc::clone(&client.pace));
-    let io = TokioIo::new(Metered::new(framed, &client.pace));
+    let io = TokioIo::new(Metered::new(framed, &client.pace, &client.worker.lane));
     let mut builder = http2::Builder::new(turn::Streams { longest_pause: limits.body_idle_timeout });
     builder.timer(TokioTimer::new()).enable_connect_protocol().max_concurrent_streams(MOST_STREAMS);
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));

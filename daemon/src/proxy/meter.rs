@@ -2,14 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock;
 use super::framed::Framed;
+use super::lane::{Lane, Share};
 use super::stream::Stream;
 use crate::config::types::Limits;
 use crate::decide::admission::Tick;
@@ -225,11 +227,25 @@ pub(crate) struct Metered {
     inner: Framed<Stream>,
     pace: Arc<Pace>,
     flood: Box<Flood>,
+    share: Share,
+    /// Requests that `share` knows of.
+    begun: u64,
 }
 
 impl Metered {
-    pub(crate) fn new(inner: Framed<Stream>, pace: &Arc<Pace>) -> Self {
-        Self { inner, pace: Arc::clone(pace), flood: Box::new(Flood::new(clock::now().0)) }
+    pub(crate) fn new(inner: Framed<Stream>, pace: &Arc<Pace>, lane: &Rc<Lane>) -> Self {
+        let flood = Box::new(Flood::new(clock::now().0));
+        Self { inner, pace: Arc::clone(pace), flood, share: Share::new(lane), begun: 0 }
+    }
+
+    /// Ready when it is this connection's turn to write.
+    fn poll_share(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let requests = self.pace.requests.load(Relaxed);
+        if requests != self.begun {
+            self.begun = requests;
+            self.share.begin();
+        }
+        self.share.poll(cx)
     }
 
     /// Whether what was read last is no flood.
@@ -242,6 +258,7 @@ impl Metered {
         self.pace.wrote(outcome);
         if let Poll::Ready(Ok(bytes)) = outcome {
             self.flood.sent(*bytes);
+            self.share.wrote(*bytes);
         }
     }
 }
@@ -277,6 +294,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_share(cx));
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.wrote(&outcome);
         outcome
@@ -290,6 +308,7 @@ impl AsyncWrite for Metered {
         if let [only] = bufs {
             return self.poll_write(cx, only);
         }
+        ready!(self.poll_share(cx));
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.wrote(&outcome);
         outcome

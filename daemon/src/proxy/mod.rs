@@ -19,6 +19,7 @@ mod headers;
 mod health;
 mod http1;
 mod intake;
+mod lane;
 mod leaving;
 mod linger;
 mod listening;

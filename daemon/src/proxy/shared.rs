@@ -14,6 +14,7 @@ use super::clock::Dice;
 use super::deadline::Deadlines;
 use super::descriptors::{Descriptors, Place, Places};
 use super::headers::Vias;
+use super::lane::Lane;
 use super::pool::Pool;
 use super::sample::Sampler;
 use super::stats::WorkerStats;
@@ -70,6 +71,8 @@ pub(crate) struct Worker {
     pub(crate) sampler: Sampler,
     /// Buffers that no connection needs at the moment.
     pub(crate) stock: Rc<Stock>,
+    /// Large answers, one at a time.
+    pub(crate) lane: Rc<Lane>,
     /// Tasks of the open connections: woken to drain.
     pub(crate) connections: RefCell<Slab<Waker>>,
     /// Their way out: told with the present or next response, closed when idle.
@@ -98,6 +101,7 @@ impl Worker {
             deadlines: Rc::default(),
             sampler: Sampler::default(),
             stock,
+            lane: Rc::default(),
             connections: RefCell::default(),
             draining: Cell::new(false),
             present: Present::default(),

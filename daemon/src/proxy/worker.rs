@@ -68,6 +68,7 @@ async fn work(start: Start) {
     tokio::task::spawn_local(gates.follow(openings));
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     tokio::task::spawn_local(Rc::clone(&worker.deadlines).run());
+    tokio::task::spawn_local(Rc::clone(&worker.lane).keep());
     tokio::select! {
         () = stop.cancelled() => {}
         () = drained(&worker, &drain, &closing) => {}

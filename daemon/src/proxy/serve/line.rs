@@ -18,6 +18,7 @@ use crate::proxy::answer;
 use crate::proxy::conn::Client;
 use crate::proxy::http1::Tunnel;
 use crate::proxy::intake::Intake;
+use crate::proxy::lane::Share;
 use crate::proxy::linger::Linger;
 use crate::proxy::stream::Stream;
 
@@ -47,6 +48,7 @@ pub(crate) struct Line {
     tail: &'static [u8],
     /// Bytes of the three that are written.
     written: usize,
+    share: Share,
     /// The connection's own task, and whether it waits for the request's body to end.
     task: Option<Waker>,
     waits: bool,
@@ -96,6 +98,7 @@ impl Line {
             piece: Bytes::new(),
             tail: b"",
             written: 0,
+            share: Share::new(&client.worker.lane),
             task: None,
             waits: false,
             leaving: false,
@@ -132,7 +135,10 @@ impl Line {
         loop {
             if !self.read.bytes.is_empty() {
                 match self.inbound.head(&mut self.read.bytes) {
-                    Ok(Some(ask)) => return Poll::Ready(Ok(Came::Head(ask))),
+                    Ok(Some(ask)) => {
+                        self.share.begin();
+                        return Poll::Ready(Ok(Came::Head(ask)));
+                    }
                     Ok(None) => self.client.pace.has_read(),
                     Err(fault) => return Poll::Ready(Ok(Came::Fault(fault))),
                 }
@@ -342,6 +348,7 @@ impl Line {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let total = self.out.len() + self.piece.len() + self.tail.len();
         while self.written < total {
+            ready!(self.share.poll(cx));
             let count = if self.piece.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.out[self.written..]))?
             } else {
@@ -355,6 +362,7 @@ impl Line {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += count;
+            self.share.wrote(count);
             self.client.pace.wrote(&Poll::Ready(()));
             if self.half_closed {
                 self.client.pace.half_closed();
