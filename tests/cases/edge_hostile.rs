@@ -51,6 +51,11 @@ const SHORT: Duration = Duration::from_secs(2);
 /// One case at a time: none is to disturb another's figures.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// How long such a connection is borne.
+fn wait(kind: Slow) -> Duration {
+    WAITS.iter().find(|(of, _)| *of == kind).map_or(HEAD, |(_, wait)| *wait)
+}
+
 fn is_full() -> bool {
     std::env::var("TIDEGATE_HOSTILE").is_ok_and(|value| value == "full")
 }
@@ -128,6 +133,23 @@ impl Target {
         load.end()
     }
 
+    /// Prints how long it bore those of a kind.
+    fn tell(&self, crowd: &Crowd, kind: Slow, timeout: Duration) {
+        let [borne, still] = crowd.borne(kind);
+        let in_time = still.iter().filter(|time| **time <= timeout + Duration::from_secs(1)).count();
+        let at = |of: &[Duration], part: usize| of.get(of.len() * part / 100).copied().unwrap_or_default();
+        println!(
+            "{}: {kind:?}: {} closed, {in_time} within {timeout:?} + 1 s since anything moved: median {:.2?}, 99 of 100 {:.2?}; \
+             since their beginning: {:.2?}, {:.2?}",
+            self.name,
+            borne.len(),
+            at(&still, 50),
+            at(&still, 99),
+            at(&borne, 50),
+            at(&borne, 99)
+        );
+    }
+
     /// Keeps it waiting with `each` connections of each kind, until all are let go or for `bound`.
     fn besiege(&self, each: usize, bound: Duration) -> Result<Crowd> {
         let calm = self.calm()?;
@@ -151,18 +173,7 @@ impl Target {
         let (it, others) = (it?, others?);
         let busy = load.end()?;
         println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, WAITS.len() * each);
-        for (kind, timeout) in WAITS {
-            let borne = crowd.borne(kind);
-            let in_time = borne.iter().filter(|time| **time <= timeout + Duration::from_secs(1)).count();
-            let at = |part: usize| borne.get(borne.len() * part / 100).copied().unwrap_or_default();
-            println!(
-                "{}: {kind:?}: {} of {each} closed, {in_time} within {timeout:?} + 1 s, median {:.2?}, 99 of 100 {:.2?}",
-                self.name,
-                borne.len(),
-                at(50),
-                at(99)
-            );
-        }
+        WAITS.iter().for_each(|(kind, timeout)| self.tell(&crowd, *kind, *timeout));
         println!("{}: seen up to {:.1?} late", self.name, crowd.blind());
         for (phase, span) in crowd.phases() {
             let began_then = |took: &&(Instant, u32)| span.contains(&took.0);
@@ -201,12 +212,13 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     edge.daemon.run()?;
     let each = usize::try_from(many(5_000))? / WAITS.len();
     if is_full() {
-        let sink = Sink::start(WAITS.iter().flat_map(|(_, timeout)| vec![*timeout; each]).collect())?;
+        let order = slow::mixed(&WAITS.map(|(kind, _)| (kind, each)));
+        let sink = Sink::start(order.into_iter().map(|(_, kind)| wait(kind)).collect())?;
         Target { name: "nobody", hostile: sink.address, ..edge.target()? }.besiege(each, BOUND)?;
     }
     let crowd = edge.target()?.besiege(each, BOUND)?;
     for (kind, timeout) in WAITS {
-        let borne = crowd.borne(kind);
+        let [borne, _] = crowd.borne(kind);
         ensure!(borne.len() == each, "{kind:?}: {} of {each} were not closed", each - borne.len());
         ensure!(
             borne[0] >= timeout - Duration::from_secs(1),

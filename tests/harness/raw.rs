@@ -1,7 +1,7 @@
 //! A plain HTTP/1.1 client that sends exactly the bytes it is given, from the source address it is given. Never adds a header by itself.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType};
@@ -42,6 +42,11 @@ pub struct Connection {
     writer: TcpStream,
 }
 
+/// The source from which loopback's addresses are reached.
+fn is_default(source: IpAddr) -> bool {
+    source == Ipv4Addr::LOCALHOST || source == Ipv6Addr::LOCALHOST
+}
+
 impl Connection {
     /// Connects from `source` to `to`.
     ///
@@ -51,7 +56,11 @@ impl Connection {
         let source: IpAddr = source.parse().map_err(io::Error::other)?;
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
-        rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+        // Where the kernel takes the same source anyway, it is not asked to: it would look for a port that nobody has, to whomever, and
+        // among tens of thousands that is milliseconds.
+        if !is_default(source) || !to.ip().is_loopback() {
+            rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+        }
         rustix::net::connect(&socket, &to)?;
         let writer = TcpStream::from(socket);
         writer.set_nodelay(true)?;

@@ -1,5 +1,6 @@
 //! Connections that keep a server waiting: heads that never end, bodies that stop, responses that nobody reads. Never more than one thread.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -12,7 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// Longest time between two looks, and so the crowd's beat while it comes.
+/// Longest time between two looks.
 const TURN: Duration = Duration::from_millis(5);
 /// Between two bytes of each slow head, or that a sipping reader takes.
 const DRIP: Duration = Duration::from_millis(500);
@@ -44,53 +45,74 @@ pub(crate) enum Slow {
     Sipping,
 }
 
+impl Slow {
+    /// Now and then a byte moves.
+    fn drips(self) -> bool {
+        matches!(self, Self::Head | Self::Sipping)
+    }
+
+    /// It gets a response, and takes little of it.
+    fn reads(self) -> bool {
+        matches!(self, Self::Reading | Self::Sipping)
+    }
+}
+
+/// All kinds among each other, as many of each as is said: when its turn is, as a part of the whole time.
+#[expect(clippy::cast_precision_loss, reason = "some thousands")]
+pub(crate) fn mixed(kinds: &[(Slow, usize)]) -> Vec<(f64, Slow)> {
+    let each = |(kind, count): &(Slow, usize)| {
+        let (kind, count) = (*kind, *count);
+        (0..count).map(move |at| (at as f64 / count as f64, kind))
+    };
+    let mut all: Vec<(f64, Slow)> = kinds.iter().flat_map(each).collect();
+    all.sort_by(|one, other| one.0.total_cmp(&other.0));
+    all
+}
+
 /// One connection.
 struct Held {
     kind: Slow,
     stream: TcpStream,
     began: Instant,
-    closed: Option<Duration>,
+    /// Since when nothing moves: since the beginning, or since something of a response came last. Never later than that was.
+    still_since: Instant,
+    closed: Option<Instant>,
 }
 
 /// Many of them.
 pub(crate) struct Crowd {
     held: Vec<Held>,
-    /// Tells once of each connection that the server closed; looking costs nothing for the others.
-    ends: OwnedFd,
+    /// Tells of each connection to which something was sent, or that was closed; looking costs nothing for the others.
+    events: OwnedFd,
     /// How many the server has not closed.
     open: usize,
     /// From the first one's beginning until all had come.
     arriving: Range<Instant>,
-    /// The last byte of the slow heads.
-    dripped: Instant,
+    /// Whose next byte is due when, the soonest first: each has its own beat.
+    drips: VecDeque<(Instant, usize)>,
     /// The longest time between two looks: so late the crowd may have noticed that it was let go.
     blind: Duration,
     looked: Instant,
 }
 
 impl Crowd {
-    /// Connects `count` of each kind, evenly over a time.
-    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    /// Connects `count` of each kind, all kinds among each other, evenly over a time.
     pub(crate) fn connect(to: SocketAddr, kinds: &[(Slow, usize)], within: Duration) -> Result<Self> {
         let began = Instant::now();
         let mut crowd = Self {
             held: Vec::new(),
-            ends: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             open: 0,
             arriving: began..began,
-            dripped: began,
+            drips: VecDeque::new(),
             blind: Duration::ZERO,
             looked: began,
         };
-        let all: usize = kinds.iter().map(|(_, count)| count).sum();
-        for (kind, count) in kinds {
-            for _ in 0..*count {
-                let due = within.mul_f64(crowd.held.len() as f64 / all as f64);
-                while due > began.elapsed() {
-                    crowd.turn()?;
-                }
-                crowd.add(begin(to, *kind)?)?;
+        for (part, kind) in mixed(kinds) {
+            while within.mul_f64(part) > began.elapsed() {
+                crowd.turn()?;
             }
+            crowd.add(begin(to, kind)?)?;
         }
         crowd.arriving.end = Instant::now();
         Ok(crowd)
@@ -98,7 +120,11 @@ impl Crowd {
 
     fn add(&mut self, held: Held) -> Result<()> {
         let number = epoll::EventData::new_u64(self.held.len() as u64);
-        epoll::add(&self.ends, &held.stream, number, epoll::EventFlags::RDHUP | epoll::EventFlags::ET)?;
+        let of = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        epoll::add(&self.events, &held.stream, number, of)?;
+        if held.kind.drips() {
+            self.drips.push_back((held.began + DRIP, self.held.len()));
+        }
         self.held.push(held);
         self.open += 1;
         Ok(())
@@ -107,27 +133,25 @@ impl Crowd {
     fn is_closed(&mut self, at: usize) {
         let held = &mut self.held[at];
         if held.closed.is_none() {
-            held.closed = Some(held.began.elapsed());
+            held.closed = Some(Instant::now());
             self.open -= 1;
         }
     }
 
-    /// Another byte on each slow head, and from each sipped response, if it is time.
+    /// Another byte on each slow head, and from each sipped response, whose time it is.
     fn drip(&mut self) {
-        if self.dripped.elapsed() < DRIP {
-            return;
-        }
-        self.dripped = Instant::now();
-        for at in 0..self.held.len() {
+        let now = Instant::now();
+        while let Some((_, at)) = self.drips.pop_front_if(|(due, _)| *due <= now) {
             let held = &mut self.held[at];
-            let moved = match held.kind {
-                Slow::Head if held.closed.is_none() => held.stream.write(b"x"),
-                Slow::Sipping if held.closed.is_none() => held.stream.read(&mut [0]),
-                _ => continue,
-            };
+            if held.closed.is_some() {
+                continue;
+            }
+            let sips = held.kind == Slow::Sipping;
+            let moved = if sips { held.stream.read(&mut [0]) } else { held.stream.write(b"x") };
             if moved.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
                 self.is_closed(at);
             }
+            self.drips.push_back((now + DRIP, at));
         }
     }
 
@@ -145,9 +169,16 @@ impl Crowd {
         self.drip();
         let nap = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TURN.as_nanos())? };
         let mut events = Vec::with_capacity(256);
-        epoll::wait(&self.ends, spare_capacity(&mut events), Some(&nap))?;
+        epoll::wait(&self.events, spare_capacity(&mut events), Some(&nap))?;
+        let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         for event in events {
-            self.is_closed(usize::try_from(event.data.u64())?);
+            let (at, flags) = (usize::try_from(event.data.u64())?, event.flags);
+            if flags.intersects(ends) {
+                self.is_closed(at);
+            } else if self.held[at].kind.reads() {
+                // It came after the last look.
+                self.held[at].still_since = self.looked.max(self.held[at].began);
+            }
         }
         self.blind = self.blind.max(self.looked.elapsed());
         self.looked = Instant::now();
@@ -167,17 +198,20 @@ impl Crowd {
     /// While the crowd came, while all of it was there, and from the first that was let go to the last.
     pub(crate) fn phases(&self) -> [(&'static str, Range<Instant>); 3] {
         let came = self.arriving.end;
-        let ends = self.held.iter().filter_map(|held| Some(held.began + held.closed?));
+        let ends = self.held.iter().filter_map(|held| held.closed);
         let first = ends.clone().min().unwrap_or(self.looked).max(came);
         let last = ends.max().unwrap_or(self.looked).max(first);
         [("arriving", self.arriving.clone()), ("holding", came..first), ("closing", first..last)]
     }
 
-    /// How long the server bore those of a kind.
-    pub(crate) fn borne(&self, kind: Slow) -> Vec<Duration> {
-        let mut borne: Vec<Duration> =
-            self.held.iter().filter(|held| held.kind == kind).filter_map(|held| held.closed).collect();
-        borne.sort_unstable();
+    /// How long the server bore those of a kind that it closed, the shortest first: since their beginning, and since nothing moved.
+    pub(crate) fn borne(&self, kind: Slow) -> [Vec<Duration>; 2] {
+        let of_kind = || self.held.iter().filter(|held| held.kind == kind);
+        let mut borne = [
+            of_kind().filter_map(|held| Some(held.closed? - held.began)).collect::<Vec<_>>(),
+            of_kind().filter_map(|held| Some(held.closed? - held.still_since)).collect(),
+        ];
+        borne.iter_mut().for_each(|times| times.sort_unstable());
         borne
     }
 }
@@ -185,7 +219,7 @@ impl Crowd {
 fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    if matches!(kind, Slow::Reading | Slow::Sipping) {
+    if kind.reads() {
         rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 65_536)?;
     }
     // Before the server can know of it: what it bears is never taken for less than it was.
@@ -200,5 +234,5 @@ fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
     };
     stream.write_all(request)?;
     stream.set_nonblocking(true)?;
-    Ok(Held { kind, stream, began, closed: None })
+    Ok(Held { kind, stream, began, still_since: began, closed: None })
 }
