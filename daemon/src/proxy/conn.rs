@@ -35,6 +35,7 @@ use super::turn;
 use crate::config::types::Limits;
 use crate::decide::framing::Fault;
 use crate::decide::region::RegionId;
+use crate::decide::report::proxy::Rejected;
 use crate::link::{self, RelayStream};
 
 /// Who is at the other end, for all requests of a connection.
@@ -70,12 +71,10 @@ pub(crate) async fn serve(arrived: Arrived, listener: Rc<Door>, tcp: TcpStream, 
     let peer = peer.ip().to_canonical();
     let limits = listener.spec.limits;
     // In a box: it is over when the connection's long life begins.
-    let entering = Box::pin(enter::enter(&listener, tcp, peer));
-    let entered = tokio::time::timeout(limits.header_timeout, entering).await;
-    let Entered { stream, address, multiplexed, trusted, region } = match entered {
-        Ok(Ok(entered)) => entered,
-        Ok(Err(error)) => return tracing::debug!(client = %peer, %error, "connection not entered"),
-        Err(_) => return tracing::debug!(client = %peer, "nothing said in time"),
+    let entering = Box::pin(enter::enter(&listener, tcp, peer, limits.header_timeout));
+    let Entered { stream, address, multiplexed, trusted, region } = match entering.await {
+        Ok(entered) => entered,
+        Err(error) => return tell::not_entered(&worker, peer, &error),
     };
     arrived.entered();
     if stream.alpn() == Some(link::ALPN_RELAY) {
@@ -171,7 +170,8 @@ where
         match ended {
             Ended::Late(Late::Write) => client.pace.abort(),
             Ended::Late(Late::Head) => _ = client.pace.refuse(Fault::HeadLate),
-            Ended::Late(Late::Idle | Late::Silent | Late::Gone) | Ended::Broken(_) => {}
+            Ended::Late(Late::Silent) => client.worker.stats.rejected(Rejected::Late),
+            Ended::Late(Late::Idle | Late::Gone) | Ended::Broken(_) => {}
         }
         tracing::debug!(client = %client.address, ?ended, "connection ended");
     }

@@ -53,7 +53,7 @@ pub(crate) struct Pace {
 pub(crate) enum Late {
     /// No request came within `idle_timeout`.
     Idle,
-    /// Nothing came on a new connection within `header_timeout`.
+    /// Nothing came on a new connection within `header_timeout`, or no whole preface of HTTP/2.
     Silent,
     /// A head that has begun, over HTTP/1, was not complete within `header_timeout`.
     Head,
@@ -86,11 +86,17 @@ impl Pace {
         }
     }
 
-    /// HTTP/2: frames between requests (pings, window updates) are not the beginning of a head.
+    /// HTTP/2: frames between requests (pings, window updates) are not the beginning of a head. What begins the connection is due like one.
     pub(crate) fn multiplex(&self) {
         self.multiplexed.store(true, Relaxed);
-        self.phase.store(IDLE, Relaxed);
-        self.read_by.store(clock::now().0.saturating_add(self.idle_ns), Relaxed);
+    }
+
+    /// HTTP/2: its preface is there, and its first frame has begun.
+    fn has_begun(&self) {
+        if self.phase.load(Relaxed) == NEW {
+            self.phase.store(IDLE, Relaxed);
+            self.read_by.store(clock::now().0.saturating_add(self.idle_ns), Relaxed);
+        }
     }
 
     /// A request's head is complete.
@@ -251,6 +257,10 @@ impl Metered {
     /// Whether what was read last is no flood.
     fn allows(&mut self, bytes: &[u8]) -> bool {
         let frames = self.flood.count(bytes);
+        if frames > 0 {
+            // The first one is SETTINGS, which is counted.
+            self.pace.has_begun();
+        }
         frames == 0 || self.flood.allows(frames, self.pace.requests.load(Relaxed), clock::now().0)
     }
 

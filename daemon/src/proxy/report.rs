@@ -70,6 +70,7 @@ pub(crate) fn make(shared: &Shared, stats: &Stats, rates: &mut Rates) -> ProxyRe
         peer_failover: policy.regions.map(|(id, _)| live.peer_failover.get(id).is_some_and(|on| *on)),
         ceilings: ceilings(&policy, rates),
         connections: stats.connections(),
+        rejected: stats.rejected(),
         pins_ignored: stats.pins_ignored(),
         draining: shared.draining.load(Relaxed),
     }

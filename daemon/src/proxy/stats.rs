@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::decide::reason::{Reason, RouteKind};
 use crate::decide::region::{MAX_REGIONS, RegionId};
-use crate::decide::report::proxy::{DURATION_BOUNDS_US, Histogram, ShedCount};
+use crate::decide::report::proxy::{DURATION_BOUNDS_US, Histogram, Rejected, ShedCount};
 
 const ROUTES: usize = RouteKind::ALL.len();
 const BUCKETS: usize = DURATION_BOUNDS_US.len() + 1;
@@ -21,6 +21,7 @@ pub(crate) struct WorkerStats {
     misrouted: Vec<AtomicU64>,
     pub(crate) connections: AtomicU64,
     pub(crate) pins_ignored: AtomicU64,
+    rejected: [AtomicU64; Rejected::ALL.len()],
 }
 
 fn zeroes(count: usize) -> Vec<AtomicU64> {
@@ -43,6 +44,7 @@ impl WorkerStats {
             misrouted: zeroes(MAX_REGIONS),
             connections: AtomicU64::new(0),
             pins_ignored: AtomicU64::new(0),
+            rejected: Default::default(),
         })
     }
 
@@ -63,6 +65,11 @@ impl WorkerStats {
     /// A request would have been refused by a ceiling that only observes.
     pub(crate) fn observed(&self, home: RegionId, reason: Reason) {
         add(&self.observed[home.index() * Reason::ALL.len() + reason.index()], 1);
+    }
+
+    /// A connection ended before it could ask for anything.
+    pub(crate) fn rejected(&self, why: Rejected) {
+        add(&self.rejected[why.index()], 1);
     }
 
     /// A request arrived in a region that is not its home.
@@ -99,6 +106,10 @@ impl Stats {
 
     pub(crate) fn connections(&self) -> u64 {
         self.sum(|worker| &worker.connections)
+    }
+
+    pub(crate) fn rejected(&self) -> [u64; Rejected::ALL.len()] {
+        std::array::from_fn(|why| self.sum(|worker| &worker.rejected[why]))
     }
 
     pub(crate) fn pins_ignored(&self) -> u64 {

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use super::body::ResponseBody;
 use super::clock;
 use super::conn::Client;
+use super::enter::NotEntered;
 use super::respond;
+use super::shared::Worker;
 use crate::config::types::AccessLog;
 use crate::decide::admission::Tick;
 use crate::decide::event::{Event, Layer, Route, Shed, What};
@@ -118,6 +120,14 @@ impl Sample {
         };
         _ = client.worker.shared.events.send(Arc::new(Event { at: Timestamp::now(), what }));
     }
+}
+
+/// A connection does not come to speak HTTP.
+pub(crate) fn not_entered(worker: &Worker, client: IpAddr, error: &NotEntered) {
+    if let Some(why) = error.counts_as() {
+        worker.stats.rejected(why);
+    }
+    tracing::debug!(%client, %error, "connection not entered");
 }
 
 /// A client broke HTTP/1 so that no request came of it. A faulty body is told with its request instead.

@@ -3,7 +3,7 @@
 use super::exposition::{Exposition, Kind};
 use super::home;
 use crate::decide::reason::RouteKind;
-use crate::decide::report::proxy::{DURATION_BOUNDS_US, Histogram, ProxyReport};
+use crate::decide::report::proxy::{DURATION_BOUNDS_US, Histogram, ProxyReport, Rejected};
 use crate::decide::view::View;
 
 /// Writes them.
@@ -16,6 +16,18 @@ pub(super) fn render(view: &View, out: &mut Exposition) {
         out.whole("", &[("upstream", &upstream.name)], upstream.in_flight);
     }
     health(view, proxy, out);
+    rejected(proxy, out);
+}
+
+fn rejected(proxy: &ProxyReport, out: &mut Exposition) {
+    out.family(
+        "tidegate_connections_rejected_total",
+        Kind::Counter,
+        "Connections that ended before they could ask for anything.",
+    );
+    for why in Rejected::ALL {
+        out.whole("", &[("cause", why.name())], proxy.rejected[why.index()]);
+    }
 }
 
 fn requests(view: &View, proxy: &ProxyReport, out: &mut Exposition) {

@@ -37,6 +37,8 @@ pub struct ProxyReport {
     pub ceilings: Vec<CeilingReport>,
     /// Client and peer connections open.
     pub connections: u64,
+    /// Connections that ended before they could ask for anything, by cause ([`Rejected::index`]).
+    pub rejected: [u64; Rejected::ALL.len()],
     /// Session pins that were ignored: forged, expired, or naming no region.
     pub pins_ignored: u64,
     /// Every configured listener accepts.
@@ -48,6 +50,38 @@ impl ProxyReport {
     #[must_use]
     pub fn by_route(&self, route: RouteKind) -> u64 {
         self.requests.iter().map(|(_, routes)| routes[route.index()]).sum()
+    }
+}
+
+/// Why a connection was ended before it could ask for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// Nothing whole came within `header_timeout`: no PROXY header, no TLS handshake, no preface of HTTP/2, or not a byte.
+    Late,
+    /// It does not begin with a PROXY header where one is required.
+    ProxyProtocol,
+    /// The TLS handshake failed.
+    Tls,
+}
+
+impl Rejected {
+    /// Every cause, by index.
+    pub const ALL: [Self; 3] = [Self::Late, Self::ProxyProtocol, Self::Tls];
+
+    /// The metric label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// Place in [`Self::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
     }
 }
 

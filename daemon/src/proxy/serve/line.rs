@@ -151,10 +151,14 @@ impl Line {
         }
     }
 
-    /// Reads more; 0 where the client has closed its end.
+    /// Reads more; 0 where the client has closed its end: by TLS's own end, or by FIN without it. A request says itself where it ends, so that
+    /// nothing is taken for whole that was cut.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        self.read.poll_fill(io, cx)
+        match self.read.poll_fill(io, cx) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+            filled => filled,
+        }
     }
 
     /// While a request is handled: writes what there is to be written, and notices when the client goes away. One that closes its end behind
