@@ -201,10 +201,12 @@ struct Trip<'a> {
     need: Need,
 }
 
-/// HTTP/1.0 may leave `Host` out; what goes on is HTTP/1.1, which may not (RFC 9112, 3.2).
-fn name_host(head: &mut http::HeaderMap, endpoint: &Endpoint) {
+/// HTTP/1.0 may leave `Host` out; what goes on is HTTP/1.1, which may not (RFC 9112, 3.2). An empty one can't be said in HTTP/2.
+fn name_host(head: &mut Parts, endpoint: &Endpoint) {
+    // Where another endpoint was tried over HTTP/2, its name is in the target.
+    to_origin_form(head);
     let authority = endpoint.url.authority().map_or("", http::uri::Authority::as_str);
-    head.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
+    head.headers.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
 }
 
 /// How one attempt ended without a response.
@@ -218,7 +220,7 @@ enum Attempt {
 impl Trip<'_> {
     /// Sends a request, which stays where it is: each hand that it passed through would copy it.
     async fn send(&self, journey: &mut Journey) -> Result<Arrived, NotCarried> {
-        let hostless = !journey.head.headers.contains_key(HOST);
+        let hostless = journey.head.headers.get(HOST).is_none_or(HeaderValue::is_empty);
         let repeatable = repeatable(journey);
         let (mut tried, mut again, mut last) = (0_u64, self.attempts, Reason::UpstreamDown);
         let mut first = true;
@@ -227,7 +229,7 @@ impl Trip<'_> {
                 return Err(NotCarried::NoneLeft(last));
             };
             if hostless {
-                name_host(&mut journey.head.headers, endpoint);
+                name_host(&mut journey.head, endpoint);
             }
             let in_flight = InFlight::new(endpoint);
             let Some(lease) = self.lease(endpoint).await else {

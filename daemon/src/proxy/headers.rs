@@ -330,6 +330,13 @@ impl Added {
             headers.insert(HeaderName::from_static(name), value.clone());
         }
     }
+
+    /// Takes them out again.
+    pub(crate) fn take_out_of(&self, headers: &mut HeaderMap) {
+        for (name, _) in self.each() {
+            headers.remove(name);
+        }
+    }
 }
 
 /// The values of a field that is there already, and one more.

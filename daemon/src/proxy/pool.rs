@@ -186,8 +186,13 @@ async fn send_http2(
     };
     match error.take_message() {
         Some(request) => {
-            let (returned, unsent) = request.into_parts();
-            (head.headers, *body) = (returned.headers, unsent);
+            let (mut returned, unsent) = request.into_parts();
+            *body = unsent;
+            if !keeps {
+                // What was added stands beside the head: the next one adds it again, or not.
+                added.inspect(|added| added.take_out_of(&mut returned.headers));
+                head.headers = returned.headers;
+            }
             Err(NotSent::Back)
         }
         None => Err(NotSent::Http2(error.into_error())),
@@ -285,5 +290,54 @@ impl Pool {
             });
             !lines.is_empty()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::VIA;
+    use hyper::client::conn::http2;
+    use hyper_util::rt::TokioIo;
+
+    use super::super::headers::{Origin, Present, Vias};
+    use super::*;
+
+    /// Runs nothing.
+    #[derive(Clone)]
+    struct Nowhere;
+
+    impl<F> hyper::rt::Executor<F> for Nowhere {
+        fn execute(&self, _: F) {}
+    }
+
+    /// A sender whose connection has ended.
+    async fn ended() -> hyper::Result<Http2Sender> {
+        let (near, _far) = tokio::io::duplex(1024);
+        let (sender, connection) = http2::handshake(Nowhere, TokioIo::new(near)).await?;
+        drop(connection);
+        Ok(sender)
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_back_is_as_it_was() -> hyper::Result<()> {
+        for keeps in [false, true] {
+            let mut head = Request::new(()).into_parts().0;
+            head.headers.insert("x-own", HeaderValue::from_static("1"));
+            head.headers.insert(VIA, HeaderValue::from_static("1.1 before"));
+            let vias = Vias::of("eu.main");
+            let peer = HeaderValue::from_static("192.0.2.1");
+            let origin =
+                Origin { peer: &peer, believed: false, proto: "http", host: None, via: &vias.http11 };
+            let present = Present::scan(&head.headers);
+            let mut added = Added::new(&mut head.headers, &present, &origin, HeaderValue::from_static("eu"));
+            added.peers = Some((HeaderValue::from_static("1"), peer.clone()));
+            let own = head.headers.clone();
+            let (mut sender, mut body) = (ended().await?, RequestBody::Empty);
+            let sent = send_http2(&mut sender, &mut head, Some(&added), &mut body, keeps).await;
+            assert!(matches!(sent, Err(NotSent::Back)), "nothing can be sent: {sent:?}");
+            assert_eq!((own.len(), &head.headers), (1, &own), "keeps: {keeps}");
+        }
+        Ok(())
     }
 }
