@@ -332,6 +332,26 @@ fn an_upstream_that_fails_is_told_apart() -> Result<()> {
 }
 
 #[test]
+fn retries_towards_another_region_are_a_share_of_its_requests_too() -> Result<()> {
+    const ASKED: usize = 40;
+    let edges = [Origin::start("us", "127.0.0.1:0")?, Origin::start("us", "127.0.0.1:0")?];
+    let [one, other] = edges.each_ref().map(Origin::address);
+    let text = text("eu", one, one, "").replace(
+        &format!("\"http://{one}\"]\n[region."),
+        &format!("\"http://{one}\", \"http://{other}\"]\n[region."),
+    );
+    let eu = Edge::start(&text)?;
+    for _ in 0..ASKED {
+        assert_eq!(get(US, eu.address("public")?, "/reset", &[])?.status, 502);
+    }
+    let came = |edge: &Origin| edge.seen().iter().filter(|seen| seen.line().contains("/reset")).count();
+    let came: usize = edges.iter().map(came).sum();
+    // Three that a quiet listener has, and a fifth of what was asked.
+    assert_eq!(came, ASKED + 3 + ASKED / 5);
+    Ok(())
+}
+
+#[test]
 fn a_request_that_must_be_guessed_is_refused() -> Result<()> {
     let pair = pair("")?;
     let public = pair.eu.address("public")?;

@@ -83,6 +83,8 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
     };
     *added = Some(Added::new(&mut head.headers, present, &origin, plan.home_name.clone()));
     head.version = Version::HTTP_11;
+    // Whichever way it goes, and once.
+    client.listener.budget.deposit(client.listener.upstream.borrow().spec.retries.budget);
 }
 
 /// Absolute-form and HTTP/2 targets become path and query; their authority becomes `Host` (RFC 9112, 3.2.2).
@@ -120,7 +122,6 @@ pub(crate) async fn local(
         budget: &client.listener.budget,
         need: need(&journey),
     };
-    client.listener.budget.deposit(upstream.spec.retries.budget);
     let sent = trip.send(&mut journey).await;
     let Journey { present, upgrade, extended, active, .. } = *journey;
     let wants = present.wants;
