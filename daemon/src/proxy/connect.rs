@@ -12,7 +12,7 @@ use super::conn::OnThisThread;
 use super::descriptors::Place;
 use super::http1;
 use super::stock::Stock;
-use super::stream::Stream;
+use super::stream::{self, Stream};
 use super::tls::{self, GreetError, Identities};
 use super::topology::Endpoint;
 
@@ -131,8 +131,7 @@ pub(crate) async fn stream(
         Err(_) => dial_name(endpoint).await?,
     };
     tcp.set_nodelay(true).map_err(failed)?;
-    let keep_alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30));
-    _ = socket2::SockRef::from(&tcp).set_tcp_keepalive(&keep_alive);
+    _ = socket2::SockRef::from(&tcp).set_tcp_keepalive(&stream::keep_alive());
     Ok(tls::greet(identities, endpoint, tcp, need == Need::Http1).await?)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::bind::{self, BindError};
+use super::stream;
 use super::tls::{Entry, Identities};
 use super::worker::Opening;
 use crate::config::Config;
@@ -52,6 +53,8 @@ fn prepare(socket: &TcpListener) -> std::io::Result<()> {
     let socket = socket2::SockRef::from(socket);
     // Without it the last piece of an answer waits until the client has acknowledged those before, which it puts off for up to 40 ms.
     socket.set_tcp_nodelay(true)?;
+    // Without it a tunnel whose client has lost its power or its network keeps its places and its upstream for ever.
+    socket.set_tcp_keepalive(&stream::keep_alive())?;
     // Without it a client that does not read costs megabytes of the kernel's memory.
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)
 }
@@ -236,6 +239,9 @@ mod tests {
         let connection = socket2::SockRef::from(&connection);
         assert!(connection.tcp_nodelay().expect("an option"));
         assert_eq!(connection.tcp_notsent_lowat().expect("an option"), UNSENT_BYTES);
+        let asks = connection.keepalive().expect("an option");
+        let after = connection.tcp_keepalive_time().expect("an option").as_secs();
+        assert!(asks && after <= 60, "a silent client is asked after {after} s: {asks}");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::future::Future as _;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
@@ -16,6 +18,12 @@ const JOINED: usize = 4096;
 
 /// Bytes of a write that cost one of its task's turn: tokio ends a turn after 128 reads or writes.
 const COST_ONE: usize = 1 << 10;
+
+/// How the kernel finds out that nobody is at the other end of a silent connection: within two minutes.
+pub(crate) fn keep_alive() -> TcpKeepalive {
+    let seconds = Duration::from_secs;
+    TcpKeepalive::new().with_time(seconds(60)).with_interval(seconds(15)).with_retries(4)
+}
 
 thread_local! {
     static JOIN: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(JOINED));
