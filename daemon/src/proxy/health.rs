@@ -256,7 +256,7 @@ async fn probe(identities: &Identities, endpoint: &Endpoint, probing: &Probing) 
 }
 
 async fn ask(identities: &Identities, endpoint: &Endpoint, probing: &Probing) -> Result<bool, ProbeError> {
-    let stream = connect::stream(identities, endpoint, Need::Http1).await?;
+    let stream = connect::stream(identities, endpoint, Need::Http1, probing.timeout).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::task::spawn_local(connection);
     let authority = endpoint.url.authority().map_or("", http::uri::Authority::as_str);
