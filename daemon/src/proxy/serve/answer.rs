@@ -28,7 +28,7 @@ pub(super) async fn send(line: &Shared, says: &mut Says, response: Response<Resp
     line.borrow_mut()
         .add(|out| says.head(head.status, reason, &head.headers, (frames, size), clock::add_date, out));
     let closes = frames == Frames::Close;
-    let mut sending = Sending { line, body, frames, ended: false };
+    let mut sending = Sending { line, body, frames, ended: false, broken: None };
     let sent = poll_fn(|cx| sending.poll(cx)).await;
     if sent.is_err() && closes {
         // Its end would look like the body's.
@@ -49,13 +49,28 @@ struct Sending<'a> {
     frames: Frames,
     /// All of it waits to be written, or is.
     ended: bool,
+    /// It broke off: what came of it is written all the same. A client that has not seen an answer's head may take its request for one that was
+    /// not carried out, and send it again.
+    broken: Option<io::Error>,
 }
 
 impl Sending<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let waits = self.poll_pieces(cx)?.is_pending();
+            let waits = match self.broken {
+                Some(_) => false,
+                None => match self.poll_pieces(cx) {
+                    Poll::Pending => true,
+                    Poll::Ready(pieces) => {
+                        self.broken = pieces.err();
+                        false
+                    }
+                },
+            };
             ready!(self.line.borrow_mut().poll_out(cx))?;
+            if let Some(error) = self.broken.take() {
+                return Poll::Ready(Err(error));
+            }
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
