@@ -5,6 +5,8 @@
 //! downloads must send window updates, whoever cancels a request must reset it. Rapid reset (CVE-2023-44487), CONTINUATION (CVE-2024-27316),
 //! "made you reset" (CVE-2025-8671), PING, SETTINGS, PRIORITY and empty-frame floods (CVE-2019-9511 to 9518) all run out of it.
 
+use super::framing::Walk;
+
 /// Frames that may be saved up.
 const CAPACITY: u64 = 2_000;
 /// Frames per second.
@@ -14,20 +16,13 @@ const BYTES: u64 = 1_024;
 /// One frame, in the unit that the allowance is kept in: nanoseconds of its growth.
 const FRAME_NS: u64 = 1_000_000_000 / PER_SECOND;
 
-/// Bytes of the client's preface (RFC 9113, 3.4), and of a frame's header (4.1).
-const PREFACE: u32 = 24;
-const HEADER: usize = 9;
-
 const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 
 /// One connection's frames.
 #[derive(Debug)]
 pub struct Flood {
-    /// Bytes until the next frame begins.
-    skip: u32,
-    header: [u8; HEADER],
-    have: usize,
+    walk: Walk,
     /// The allowance was empty then; full means [`CAPACITY`] frames later.
     empty_ns: u64,
     /// Requests that were paid for.
@@ -40,28 +35,16 @@ impl Flood {
     #[must_use]
     pub fn new(now_ns: u64) -> Self {
         let empty_ns = now_ns.saturating_sub(CAPACITY * FRAME_NS);
-        Self { skip: PREFACE, header: [0; HEADER], have: 0, empty_ns, requests: 0, sent: 0 }
+        Self { walk: Walk::behind_preface(), empty_ns, requests: 0, sent: 0 }
     }
 
     /// Reads on: how many frames began in `bytes` that carry nothing by themselves.
-    pub fn count(&mut self, mut bytes: &[u8]) -> u64 {
+    pub fn count(&mut self, bytes: &[u8]) -> u64 {
         let mut frames = 0;
-        while !bytes.is_empty() {
-            let skip = bytes.len().min(self.skip as usize);
-            self.skip -= u32::try_from(skip).unwrap_or(0);
-            bytes = &bytes[skip..];
-            let take = bytes.len().min(HEADER - self.have);
-            self.header[self.have..self.have + take].copy_from_slice(&bytes[..take]);
-            self.have += take;
-            bytes = &bytes[take..];
-            if self.have == HEADER {
-                let [one, two, three, kind, flags, ..] = self.header;
-                let length = u32::from_be_bytes([0, one, two, three]);
-                (self.have, self.skip) = (0, length);
-                let carries = kind == DATA && (length > 0 || flags & END_STREAM != 0);
-                frames += u64::from(!carries);
-            }
-        }
+        self.walk.on(bytes, |head| {
+            let carries = head.kind == DATA && (head.length > 0 || head.flags & END_STREAM != 0);
+            frames += u64::from(!carries);
+        });
         frames
     }
 
@@ -88,6 +71,7 @@ mod tests {
     use super::*;
 
     const HEADERS: u8 = 1;
+    const HEADER: usize = 9;
     const START: u64 = 1_000_000_000_000;
 
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {

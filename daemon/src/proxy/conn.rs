@@ -19,9 +19,11 @@ use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
+use super::breather::Breather;
 use super::clock;
 use super::enter::{self, Entered};
 use super::framed::Framed;
+use super::gather::Gathered;
 use super::headers;
 use super::leaving::Moment;
 use super::meter::{Late, Metered, Pace};
@@ -33,7 +35,7 @@ use super::stream::Stream;
 use super::tell;
 use super::turn;
 use crate::config::types::Limits;
-use crate::decide::framing::Fault;
+use crate::decide::framing::{Fault, Walk};
 use crate::decide::region::RegionId;
 use crate::decide::report::proxy::Rejected;
 use crate::link::{self, RelayStream};
@@ -103,6 +105,11 @@ async fn http1(client: Rc<Client>, stream: Stream) {
 
 /// Requests in flight that one HTTP/2 connection may have.
 const MOST_STREAMS: u32 = 128;
+/// Bytes of bodies that a client may have on their way to us. The library bears small frames for half as many: those that wait for a slow
+/// upstream, each counted as 256 bytes.
+const WINDOW: u32 = 4 << 20;
+/// The same for another region's edge, which carries many clients' requests: as many as it lets us.
+const PEERS_WINDOW: u32 = 8 << 20;
 
 /// Spawns onto the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -121,9 +128,11 @@ where
 async fn http2(client: Rc<Client>, stream: Stream, limits: &Limits) {
     client.pace.multiplex();
     let framed = Framed::new(stream, Arc::clone(&client.pace));
-    let io = TokioIo::new(Metered::new(framed, &client.pace, &client.worker.lane));
+    let metered = Metered::new(framed, &client.pace, &client.worker.lane);
+    let io = TokioIo::new(Breather::new(metered, Walk::behind_preface()));
     let mut builder = http2::Builder::new(turn::Streams { longest_pause: limits.body_idle_timeout });
     builder.timer(TokioTimer::new()).enable_connect_protocol().max_concurrent_streams(MOST_STREAMS);
+    builder.initial_connection_window_size(if client.trusted { PEERS_WINDOW } else { WINDOW });
     builder.max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
     builder.keep_alive_interval(Some(limits.body_idle_timeout)).keep_alive_timeout(limits.header_timeout);
     let handler = Rc::clone(&client);
@@ -134,7 +143,7 @@ async fn http2(client: Rc<Client>, stream: Stream, limits: &Limits) {
         Box::pin(async move {
             let answer = answer.await;
             turn::given();
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(Gathered::new))
         })
     });
     let mut connection = pin!(builder.serve_connection(io, service));

@@ -11,13 +11,16 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::breather::Breather;
 use super::conn::OnThisThread;
 use super::descriptors::Place;
+use super::gather::Gathered;
 use super::http1;
 use super::stock::Stock;
 use super::stream::{self, Stream};
 use super::tls::{self, GreetError, Identities};
 use super::topology::Endpoint;
+use crate::decide::framing::Walk;
 
 /// No connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +93,7 @@ pub(crate) enum Need {
 }
 
 /// Where HTTP/2 requests are written to, many at once.
-pub(crate) type Http2Sender = http2::SendRequest<RequestBody>;
+pub(crate) type Http2Sender = http2::SendRequest<Gathered<RequestBody>>;
 
 /// A connection that HTTP has begun on.
 #[derive(Debug)]
@@ -169,7 +172,8 @@ async fn http2(stream: Stream, place: Place) -> Result<Http2Sender, ConnectError
     builder.keep_alive_timeout(Duration::from_secs(5));
     builder.initial_stream_window_size(1 << 20).initial_connection_window_size(8 << 20);
     builder.max_header_list_size(1 << 17);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(Breather::new(stream, Walk::default()))).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");

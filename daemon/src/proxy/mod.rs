@@ -6,6 +6,7 @@
 mod answer;
 mod bind;
 mod body;
+mod breather;
 mod carry;
 mod clock;
 mod conn;
@@ -15,6 +16,7 @@ mod descriptors;
 mod enter;
 mod facts;
 mod framed;
+mod gather;
 mod headers;
 mod health;
 mod http1;

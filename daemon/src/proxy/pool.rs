@@ -14,6 +14,7 @@ use super::body::RequestBody;
 use super::clock;
 use super::connect::{self, ConnectError, Http2Sender, Need, Spoken};
 use super::descriptors::Places;
+use super::gather::Gathered;
 use super::headers::Added;
 use super::http1;
 use super::serve::Interim;
@@ -172,7 +173,7 @@ async fn send_http2(
     body: &mut RequestBody,
     keeps: bool,
 ) -> Result<Response<Option<Incoming>>, NotSent> {
-    let mut request = Request::new(std::mem::replace(body, RequestBody::Empty));
+    let mut request = Request::new(Gathered::new(std::mem::replace(body, RequestBody::Empty)));
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.version_mut() = head.version;
@@ -187,7 +188,7 @@ async fn send_http2(
     match error.take_message() {
         Some(request) => {
             let (mut returned, unsent) = request.into_parts();
-            *body = unsent;
+            *body = unsent.into_inner();
             if !keeps {
                 // What was added stands beside the head: the next one adds it again, or not.
                 added.inspect(|added| added.take_out_of(&mut returned.headers));

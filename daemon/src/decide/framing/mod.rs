@@ -6,11 +6,13 @@ mod fault;
 mod frames;
 mod head;
 mod host;
+mod walk;
 
 pub use fault::Fault;
 pub use frames::Frames;
 pub use head::is_token;
 pub use host::{is_host, is_same_host};
+pub use walk::Walk;
 
 pub(crate) use chunks::{Chunks, Step};
 pub(crate) use head::{Body, end, fault_so_far, is_field, is_first_line, judge};
