@@ -1,4 +1,4 @@
-//! Bodies in very small pieces: they arrive whole, and a connection that several share lives on. Two regions in one process.
+//! What HTTP/2 between edges has to bear: bodies in very small pieces, and requests that it can't say as they came. Two regions in one process.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -93,5 +93,17 @@ fn many_small_frames_arrive_whole() -> Result<()> {
     assert!(heard.of(1).status == Some(200) && heard.of(1).ended, "{heard:?}");
     let seen = pair.eu_origin.take();
     assert_eq!(seen.iter().map(|seen| seen.body.len()).collect::<Vec<_>>(), [PIECES]);
+    Ok(())
+}
+
+#[test]
+fn what_http2_cannot_say_crosses_the_isthmus_all_the_same() -> Result<()> {
+    let pair = pair()?;
+    let mut client = Connection::open(US, pair.eu.address("public")?)?;
+    for head in ["GET /a HTTP/1.1\r\nHost: \r\n\r\n", "GET /b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"] {
+        client.send(head)?;
+        let answer = client.receive(false)?;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "origin us\n"), "{head:?}: {answer:?}");
+    }
     Ok(())
 }
