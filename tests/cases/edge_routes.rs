@@ -233,6 +233,13 @@ fn trusted_proxies_are_believed_and_others_are_not() -> Result<()> {
         get("127.10.0.1", public, "/", &["Forwarded: for=127.2.0.9;proto=https"])?.text(),
         "origin us\n"
     );
+    let seen = pair.us_origin.take().remove(1);
+    let chain = seen.header("x-forwarded-for")[0].to_owned();
+    assert!(
+        chain.starts_with("127.2.0.9, 127.10.0.1, "),
+        "the client stands there for who reads nothing else: {chain}"
+    );
+    assert_eq!((seen.header("x-forwarded-proto"), seen.header("forwarded").len()), (vec!["https"], 1));
     let denied = get("127.66.0.1", public, "/", &["Accept: application/json"])?;
     assert_eq!((denied.status, denied.header("tidegate-reason")), (503, Some("denied")));
     assert_eq!(denied.header("content-type"), Some("application/problem+json"));

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 /// Most entries of a forwarding chain that are looked at; a longer chain is cut at the far end.
 const MOST_ENTRIES: usize = 64;
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The client's address: walks the chain from the nearest hop outwards and stops at the first address that is not trusted.
 ///
@@ -37,6 +38,43 @@ pub fn behind_peer(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAd
     address(peer, headers, &trusted)
 }
 
+/// What `Forwarded` says, put as `X-Forwarded-For`, for who reads nothing else: addresses without port and brackets, and hidden names as they are.
+/// `None` where there is an `X-Forwarded-For`, or no `Forwarded`.
+#[must_use]
+pub fn forwarded_for(headers: &HeaderMap) -> Option<String> {
+    if headers.contains_key(X_FORWARDED_FOR) {
+        return None;
+    }
+    let shown = |entry: &str| match parse(entry) {
+        Some(address) => address.to_string(),
+        None if !entry.is_empty() && entry.bytes().all(is_name_byte) => entry.to_owned(),
+        None => "unknown".to_owned(),
+    };
+    let entries: Vec<String> = chain(headers).into_iter().map(shown).collect();
+    (!entries.is_empty()).then(|| entries.join(", "))
+}
+
+/// An obfuscated identifier's (RFC 7239, 6.3).
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Whether `Forwarded` says that the client came by TLS to whoever of `trusted` it reached; `None` where it does not say, or `X-Forwarded-For`
+/// names the client.
+#[must_use]
+pub fn came_by_https(headers: &HeaderMap, trusted: &[IpNet]) -> Option<bool> {
+    if headers.contains_key(X_FORWARDED_FOR) {
+        return None;
+    }
+    let elements = elements(headers);
+    let inward = |element: &&&str| {
+        parse(parameter(element, "for")).is_some_and(|address| is_in(trusted, address.to_canonical()))
+    };
+    let client = elements.iter().rev().find(|element| !inward(element)).or(elements.first())?;
+    let proto = parameter(client, "proto");
+    (!proto.is_empty()).then(|| proto.eq_ignore_ascii_case("https"))
+}
+
 /// Whether `address` is in one of the prefixes.
 #[must_use]
 pub fn is_in(prefixes: &[IpNet], address: IpAddr) -> bool {
@@ -45,26 +83,31 @@ pub fn is_in(prefixes: &[IpNet], address: IpAddr) -> bool {
 
 /// The outermost-first list of addresses, as text.
 fn chain(headers: &HeaderMap) -> Vec<&str> {
-    let x_forwarded_for = headers.get_all("x-forwarded-for");
+    let x_forwarded_for = headers.get_all(X_FORWARDED_FOR);
     let mut entries: Vec<&str> = x_forwarded_for
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .collect();
     if entries.is_empty() {
-        let forwarded = headers.get_all(FORWARDED).iter().filter_map(|value| value.to_str().ok());
-        entries = forwarded.flat_map(|value| value.split(',')).map(for_parameter).collect();
+        entries = elements(headers).into_iter().map(|element| parameter(element, "for")).collect();
     }
     let surplus = entries.len().saturating_sub(MOST_ENTRIES);
     entries.drain(..surplus);
     entries
 }
 
-/// The `for=` of one element of `Forwarded`; empty where there is none.
-fn for_parameter(element: &str) -> &str {
+/// The elements of `Forwarded`, outermost first.
+fn elements(headers: &HeaderMap) -> Vec<&str> {
+    let forwarded = headers.get_all(FORWARDED).iter().filter_map(|value| value.to_str().ok());
+    forwarded.flat_map(|value| value.split(',')).collect()
+}
+
+/// A parameter of one element of `Forwarded`; empty where there is none.
+fn parameter<'a>(element: &'a str, wanted: &str) -> &'a str {
     let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
     pairs
-        .filter(|(name, _)| name.eq_ignore_ascii_case("for"))
+        .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
         .map(|(_, value)| value.trim_matches('"'))
         .next()
         .unwrap_or("")
@@ -113,5 +156,38 @@ mod tests {
         for (peer, name, values, expected) in rows {
             assert_eq!(client(peer, name, values), *expected, "{peer} {name} {values:?}");
         }
+    }
+
+    fn forwarded(fields: &[(&'static str, &str)]) -> (Option<String>, Option<bool>) {
+        let trusted = ["10.0.0.0/8".parse().expect("net")];
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().expect("value"));
+        }
+        (forwarded_for(&headers), came_by_https(&headers, &trusted))
+    }
+
+    #[test]
+    fn forwarded_is_put_as_x_forwarded_for_where_there_is_none() {
+        let rows: &[(&str, &str, Option<bool>)] = &[
+            ("for=198.51.100.1;proto=https", "198.51.100.1", Some(true)),
+            ("for=198.51.100.1", "198.51.100.1", None),
+            ("For=\"[2001:db8::1]:99\";Proto=HTTP", "2001:db8::1", Some(false)),
+            ("for=198.51.100.1;proto=https, for=10.0.0.2;proto=http", "198.51.100.1, 10.0.0.2", Some(true)),
+            (
+                "for=192.0.2.9;proto=https, for=198.51.100.1;proto=http",
+                "192.0.2.9, 198.51.100.1",
+                Some(false),
+            ),
+            ("for=10.0.0.3;proto=https", "10.0.0.3", Some(true)),
+            ("for=_hidden;proto=https", "_hidden", Some(true)),
+            ("for=\"a b\"", "unknown", None),
+            ("proto=https", "unknown", Some(true)),
+        ];
+        for (value, chain, https) in rows {
+            assert_eq!(forwarded(&[("forwarded", value)]), (Some((*chain).to_owned()), *https), "{value}");
+        }
+        let both = [("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=192.0.2.9;proto=https")];
+        assert_eq!((forwarded(&both), forwarded(&[])), ((None, None), (None, None)), "the one that counts");
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn prepare(client: &Client, journey: &mut Journey, plan: &Plan) {
     let origin = Origin {
         peer: &client.forwarded_for,
         believed: plan.arrival.believed,
-        proto: if client.tls { "https" } else { "http" },
+        proto: if plan.arrival.secure { "https" } else { "http" },
         host: host.as_ref(),
         via: match head.version {
             Version::HTTP_2 => &via.http2,

@@ -73,7 +73,12 @@ pub(crate) fn read(from: &Client, head: &Parts, present: &Present) -> Result<Arr
         None if peer => client::behind_peer(from.address, &head.headers, trusted),
         None => client::address(from.address, &head.headers, trusted),
     };
-    let forwarded = believed.then(|| headers::forwarded_https(&head.headers, present)).flatten();
+    let forwarded = (believed && present.forwarded)
+        .then(|| {
+            let said = headers::forwarded_https(&head.headers, present);
+            said.or_else(|| client::came_by_https(&head.headers, trusted))
+        })
+        .flatten();
     Ok(Arrival {
         client,
         believed,

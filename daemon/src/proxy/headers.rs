@@ -3,6 +3,8 @@
 use http::header::{CONNECTION, COOKIE, FORWARDED, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::decide::client;
+
 /// Region-to-region hops so far.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("tidegate-hops");
 /// The client's address, from edge to edge.
@@ -239,7 +241,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) peer: &'a HeaderValue,
     /// The forwarding fields are believed: they are extended, not replaced.
     pub(crate) believed: bool,
-    /// `https` where the client's connection is TLS.
+    /// `https` where the client's connection is TLS, to us or to whoever is believed.
     pub(crate) proto: &'static str,
     /// The host that the client asked for.
     pub(crate) host: Option<&'a HeaderValue>,
@@ -290,7 +292,10 @@ impl Added {
     ) -> Self {
         let keep = present.forwarded && origin.believed;
         let kept = |headers: &mut HeaderMap, name: HeaderName| keep.then(|| headers.remove(name)).flatten();
-        let chain = joined(headers, keep.then_some(&FORWARDED_FOR), origin.peer);
+        let chain = match keep.then(|| client::forwarded_for(headers)).flatten() {
+            Some(before) => text(format!("{before}, {}", origin.peer.to_str().unwrap_or("unknown"))),
+            None => joined(headers, keep.then_some(&FORWARDED_FOR), origin.peer),
+        };
         let via = joined(headers, present.via.then_some(&VIA), origin.via);
         let proto = kept(headers, FORWARDED_PROTO);
         let host = kept(headers, FORWARDED_HOST).or_else(|| origin.host.cloned());
