@@ -112,6 +112,7 @@ fn open_spool(
         group: config.relay.spool_sync == SpoolSync::Group,
         lanes: lanes.iter().map(|&(pool, region)| lane_config(config, pool, region)).collect(),
         pools: config.relay.pools.len(),
+        tick: spool::TICK,
     };
     let fail = |source| RelayError::Spool { path: path.clone(), source };
     let tell = || teller(config, lanes, events.clone());

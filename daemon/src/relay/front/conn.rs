@@ -70,9 +70,9 @@ struct Ends {
 impl Ends {
     fn submit(&mut self) {
         if !self.captures.is_empty() {
-            self.gate.turn();
+            let in_turn = self.gate.turn();
             let (pool, rereads) = (&self.pool, &self.rereads);
-            let ticket = pool.spool.submit_looking(pool.place, &self.captures, |items| {
+            let ticket = pool.spool.submit_looking(pool.place, &self.captures, in_turn, |items| {
                 for &(at, set) in rereads {
                     judge(pool, &mut items[at..], set);
                 }

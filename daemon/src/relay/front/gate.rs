@@ -46,16 +46,19 @@ impl Gate {
         Arc::clone(&self.under_way)
     }
 
-    /// A client is about to hand something to the spool: what the others have that are ready now goes with it.
-    pub(super) fn turn(&self) {
+    /// A client is about to hand something to the spool: what the others have that are ready now goes with it. Whether it is in a turn,
+    /// at whose end the spool is called; before the worker's gate has run, nobody would.
+    pub(super) fn turn(&self) -> bool {
         let mut state = self.lock();
-        if self.spool.gathers() && state.task.is_some() {
-            if !state.open {
-                state.open = true;
-                self.spool.open_turn();
-            }
-            state.call();
+        if !self.spool.gathers() || state.task.is_none() {
+            return false;
         }
+        if !state.open {
+            state.open = true;
+            self.spool.open_turn();
+        }
+        state.call();
+        true
     }
 
     /// Whether this ticket is durable.

@@ -4,6 +4,7 @@
 //! tickets durable. Links take rows with [`Spool::next`] and give them back with [`Spool::applied`], or with [`Spool::rests`] and later
 //! [`Spool::repeated`]. Books and rows change in the same transaction.
 
+mod call;
 mod changes;
 mod journal;
 mod store;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
+use self::call::Call;
 pub use self::store::{Opener, StoreError, file};
 use crate::decide::relay::books::Books;
 use crate::decide::relay::lane::{Lane, Row};
@@ -28,6 +30,9 @@ use crate::decide::report::relay::{SpoolReport, Verified};
 const READY_BYTES: u64 = 4 * 1024 * 1024;
 /// Most bytes that may wait for their commit before fronts stop reading.
 const INBOX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Time between looks at what expired.
+pub const TICK: Duration = Duration::from_secs(1);
 
 /// How a spool is kept.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub struct SpoolConfig {
     pub lanes: Vec<LaneConfig>,
     /// How many pools there are.
     pub pools: usize,
+    /// Time between looks at what expired.
+    pub tick: Duration,
 }
 
 /// One pool towards one region.
@@ -77,11 +84,7 @@ struct Inbox {
     settled: Vec<(usize, Arc<Row>, Settled)>,
     loads: Vec<usize>,
     stop: bool,
-    asleep: bool,
-    /// The thread has something, and waits a moment for more.
-    gathering: bool,
-    /// Workers that have handed over something and have more.
-    turns: usize,
+    call: Call,
 }
 
 /// What the other region said of a row.
@@ -188,18 +191,19 @@ impl Spool {
     /// Hands over items of a pool; the ticket is durable once they are.
     #[must_use]
     pub fn submit(&self, pool: usize, items: &[u8]) -> u64 {
-        let ticket = self.submit_looking(pool, items, |_| {});
-        // Of no worker's turn: nobody else calls the thread.
-        if lock(&self.shared.inbox).asleep {
-            self.shared.work.notify_one();
-        }
-        ticket
+        self.submit_looking(pool, items, false, |_| {})
     }
 
-    /// As [`Self::submit`], for workers: in a turn ([`Self::open_turn`]) the thread is called at its end. `look` may change tags among the
-    /// items once nothing can come between what was submitted before and them.
+    /// As [`Self::submit`], for workers: within a turn of the worker's own ([`Self::open_turn`]) the thread is called at its end. `look`
+    /// may change tags among the items once nothing can come between what was submitted before and them.
     #[must_use]
-    pub fn submit_looking(&self, pool: usize, items: &[u8], look: impl FnOnce(&mut [u8])) -> u64 {
+    pub fn submit_looking(
+        &self,
+        pool: usize,
+        items: &[u8],
+        in_turn: bool,
+        look: impl FnOnce(&mut [u8]),
+    ) -> u64 {
         if items.is_empty() || !self.shared.relayed[pool] {
             return 0;
         }
@@ -210,7 +214,7 @@ impl Spool {
         inbox.bytes += items.len();
         inbox.ticket += 1;
         let ticket = inbox.ticket;
-        if inbox.asleep && (inbox.turns == 0 || inbox.bytes > INBOX_BYTES) {
+        if inbox.call.submitted(in_turn, inbox.bytes > INBOX_BYTES) {
             self.shared.work.notify_one();
         }
         // With sync = "os" the client is answered at once, unless the spool cannot keep up.
@@ -225,14 +229,12 @@ impl Spool {
 
     /// A worker is about to hand over something, and more behind it: until [`Self::hand_over`] says that it was all, a commit waits a moment.
     pub fn open_turn(&self) {
-        lock(&self.shared.inbox).turns += 1;
+        lock(&self.shared.inbox).call.open_turn();
     }
 
     /// A worker has handed over what it had; whether nothing more is on its way.
     pub fn hand_over(&self, all: bool) {
-        let mut inbox = lock(&self.shared.inbox);
-        inbox.turns -= usize::from(all);
-        if inbox.asleep && (inbox.turns == 0 || !inbox.gathering) {
+        if lock(&self.shared.inbox).call.hand_over(all) {
             self.shared.work.notify_one();
         }
     }
@@ -324,7 +326,7 @@ impl Spool {
         let mut inbox = lock(&self.shared.inbox);
         inbox.settled.push((lane, row, how));
         // The first makes the thread look at how long it may wait.
-        if inbox.asleep && inbox.settled.len() == 1 {
+        if inbox.call.sleeps() && inbox.settled.len() == 1 {
             self.shared.work.notify_one();
         }
     }

@@ -150,7 +150,7 @@ fn config(limit_bytes: u64, group: bool) -> SpoolConfig {
         expire_after: Duration::from_secs(3600),
         flush_unknown: true,
     };
-    SpoolConfig { limit_bytes, group, lanes: vec![lane], pools: 1 }
+    SpoolConfig { limit_bytes, group, lanes: vec![lane], pools: 1, tick: TICK }
 }
 
 fn open(disk: &Disk, config: &SpoolConfig) -> (Spool, std::thread::JoinHandle<()>) {
@@ -278,30 +278,58 @@ fn lag_grows_while_nothing_comes_back() {
     thread.join().expect("the thread ends");
 }
 
+/// A spool whose thread is not woken by its tick: a call that is lost stays lost.
+fn without_tick() -> (Spool, std::thread::JoinHandle<()>) {
+    open(&Disk::default(), &SpoolConfig { tick: Duration::from_secs(24 * 3600), ..config(1 << 30, true) })
+}
+
+fn submit(spool: &Spool, key: &[u8], in_turn: bool) -> u64 {
+    let mut bytes = Vec::new();
+    Item::Forget(key).write(&mut bytes);
+    spool.submit_looking(0, &bytes, in_turn, |_| {})
+}
+
+fn sleeps(spool: &Spool) {
+    until("asleep", || lock(&spool.shared.inbox).call.sleeps());
+}
+
 /// What is handed over in one turn goes into one commit; a turn that does not end holds up nothing for long.
 #[test]
 fn a_commit_waits_for_what_a_worker_has_on_its_way() {
-    let (spool, thread) = open(&Disk::default(), &config(1 << 30, true));
-    let put = |key| {
-        let mut bytes = Vec::new();
-        Item::Forget(key).write(&mut bytes);
-        spool.submit_looking(0, &bytes, |_| {})
-    };
+    let (spool, thread) = without_tick();
     until("together", || {
-        until("asleep", || lock(&spool.shared.inbox).asleep);
+        sleeps(&spool);
         let before = spool.report().commits;
         spool.open_turn();
-        let tickets = [put(b"a"), put(b"b")];
+        let tickets = [submit(&spool, b"a", true), submit(&spool, b"b", true)];
         spool.hand_over(true);
         until("durable", || spool.is_durable(tickets[1]));
         spool.report().commits == before + 1
     });
     spool.open_turn();
-    let ticket = put(b"c");
+    let ticket = submit(&spool, b"c", true);
     spool.hand_over(false);
     until("durable", || spool.is_durable(ticket));
     spool.hand_over(true);
-    assert_eq!(lock(&spool.shared.inbox).turns, 0);
+    assert!(lock(&spool.shared.inbox).call.between_turns());
+    spool.stop();
+    thread.join().expect("the thread ends");
+}
+
+/// Another worker's turn lasts, as while its server hangs: whoever is in no turn of his own waits for nobody's.
+#[test]
+fn who_is_in_no_turn_does_not_wait_for_the_end_of_anothers() {
+    let (spool, thread) = without_tick();
+    spool.open_turn();
+    let ticket = submit(&spool, b"a", true);
+    spool.hand_over(false);
+    until("durable", || spool.is_durable(ticket));
+    for key in [b"b", b"c"] {
+        sleeps(&spool);
+        let ticket = submit(&spool, key, false);
+        until("durable", || spool.is_durable(ticket));
+    }
+    spool.hand_over(true);
     spool.stop();
     thread.join().expect("the thread ends");
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::call::{At, Call};
 use super::changes::Batch;
 use super::store::{Past, Store};
 use super::{
@@ -19,8 +20,6 @@ use crate::decide::relay::item::{Item, Items};
 use crate::decide::relay::lane::{Lane, Row};
 use crate::decide::report::relay::Verified;
 
-/// Time between looks at what expired.
-const TICK: Duration = Duration::from_secs(1);
 /// With sync = "os": least time between commits.
 const OS_PAUSE: Duration = Duration::from_millis(20);
 /// With sync = "group": longest wait of a commit for what workers have on its way, and no longer than the last commit took.
@@ -38,6 +37,7 @@ struct Committer {
     shared: Arc<Shared>,
     store: Store,
     tell: Teller,
+    tick: Duration,
     last_tick: Instant,
     /// When the last commit was done, and how long it took.
     last_commit: (Instant, Duration),
@@ -82,9 +82,7 @@ pub(super) fn start(
             settled: Vec::new(),
             loads: Vec::new(),
             stop: false,
-            asleep: false,
-            gathering: false,
-            turns: 0,
+            call: Call::default(),
         }),
         work: Condvar::new(),
         durable: AtomicU64::new(0),
@@ -98,7 +96,8 @@ pub(super) fn start(
         failure: Mutex::new(None),
     });
     let (last_tick, last_commit) = (Instant::now(), (Instant::now(), Duration::ZERO));
-    let mut committer = Committer { shared: Arc::clone(&shared), store, tell, last_tick, last_commit };
+    let mut committer =
+        Committer { shared: Arc::clone(&shared), store, tell, tick: config.tick, last_tick, last_commit };
     let handle = std::thread::Builder::new()
         .name("relay-spool".into())
         .spawn(move || {
@@ -200,7 +199,7 @@ impl Committer {
             }
             self.settle(&work.settled, &mut batch);
             self.bound(&mut batch);
-            if self.last_tick.elapsed() >= TICK {
+            if self.last_tick.elapsed() >= self.tick {
                 self.last_tick = Instant::now();
                 self.tick(&mut batch);
             }
@@ -226,24 +225,15 @@ impl Committer {
     /// Waits for anything to do, and then a moment for what workers have on its way.
     fn wait(&self) -> Work {
         let mut inbox = lock(&self.shared.inbox);
+        let mut until = None;
         loop {
             let wait = self.may_wait(&inbox);
-            if wait.is_zero() {
-                break;
+            let gathered = self.may_gather(&inbox, &mut until);
+            match inbox.call.look(wait.is_zero(), !gathered.is_zero()) {
+                At::Work => break,
+                At::Idle => inbox = self.sleep(inbox, wait),
+                At::Gathering => inbox = self.sleep(inbox, gathered),
             }
-            inbox = self.sleep(inbox, wait);
-        }
-        if self.shared.group && inbox.bytes > 0 {
-            let until = Instant::now() + self.last_commit.1.min(GATHER);
-            inbox.gathering = true;
-            while inbox.turns > 0 && inbox.bytes < INBOX_BYTES && !inbox.stop {
-                let wait = until.saturating_duration_since(Instant::now());
-                if wait.is_zero() {
-                    break;
-                }
-                inbox = self.sleep(inbox, wait);
-            }
-            inbox.gathering = false;
         }
         inbox.bytes = 0;
         Work {
@@ -260,21 +250,27 @@ impl Committer {
         if inbox.bytes > 0 || !inbox.loads.is_empty() || inbox.stop {
             return Duration::ZERO;
         }
-        let tick = TICK.saturating_sub(self.last_tick.elapsed());
+        let tick = self.tick.saturating_sub(self.last_tick.elapsed());
         match inbox.settled.is_empty() {
             true => tick,
             false => tick.min(SETTLE_PAUSE.saturating_sub(self.last_commit.0.elapsed())),
         }
     }
 
-    fn sleep<'a>(&self, mut inbox: MutexGuard<'a, Inbox>, wait: Duration) -> MutexGuard<'a, Inbox> {
-        inbox.asleep = true;
-        let mut inbox = match self.shared.work.wait_timeout(inbox, wait) {
+    /// How long it is worth while to wait for what workers have on their way; `until` is when the first look at it ends the wait.
+    fn may_gather(&self, inbox: &Inbox, until: &mut Option<Instant>) -> Duration {
+        if !self.shared.group || inbox.bytes == 0 || inbox.bytes >= INBOX_BYTES || inbox.stop {
+            return Duration::ZERO;
+        }
+        let now = Instant::now();
+        until.get_or_insert_with(|| now + self.last_commit.1.min(GATHER)).saturating_duration_since(now)
+    }
+
+    fn sleep<'a>(&self, inbox: MutexGuard<'a, Inbox>, wait: Duration) -> MutexGuard<'a, Inbox> {
+        match self.shared.work.wait_timeout(inbox, wait) {
             Ok((inbox, _)) => inbox,
             Err(poisoned) => poisoned.into_inner().0,
-        };
-        inbox.asleep = false;
-        inbox
+        }
     }
 
     fn capture(&self, pool: usize, items: &[u8], batch: &mut Batch) {
