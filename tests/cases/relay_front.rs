@@ -154,3 +154,37 @@ fn deletes_only_and_skipped_refills() -> Result<()> {
     assert_eq!(region.book("captured")?, 1, "a write");
     Ok(())
 }
+
+/// A quiet `mg` says nothing of a miss: the answer behind it does, also where no `mn` is sent. Sets after a miss are refills, and what is
+/// pipelined so stays followed.
+#[test]
+fn a_quiet_miss_is_known_by_the_next_answer() -> Result<()> {
+    let region = alone(1, "refills = \"skip\"")?;
+    let mut client = region.client()?;
+    for key in ["there", "other"] {
+        client.set(key, "1")?;
+    }
+    assert_eq!(client.ask("ms AP8= 1 b\r\n1")?, "HD");
+    let captured = region.book("captured")?;
+    let dialogues: [(&str, &[&str], &str); 6] = [
+        ("mg a v q\r\nget other\r\n", &["VALUE other 0 1", "1", "END"], "a"),
+        ("mg there v k q\r\nmg b v k q\r\ndelete none\r\n", &["VA 1 kthere", "1", "NOT_FOUND"], "b"),
+        ("mg c v q\r\nmd none\r\n", &["NF"], "c"),
+        ("mg d k v q\r\nmg there k v\r\n", &["VA 1 kthere", "1"], "d"),
+        ("mg ZQ== b k v q\r\nmg dGhlcmU= b k v q\r\nmn\r\n", &["VA 1 kthere", "1", "MN"], "e"),
+        ("mg Zg== b k v q\r\nmg AP8= b k v q\r\nmn\r\n", &["VA 1 kAP8= b", "1", "MN"], "f"),
+    ];
+    let mut deletes = 0;
+    for (request, answer, missed) in dialogues {
+        client.send(request.as_bytes())?;
+        for &line in answer {
+            assert_eq!(client.line()?, line, "{request}");
+        }
+        deletes += u64::from(request.contains("none"));
+        assert_eq!(client.set(missed, "2")?, "STORED");
+        assert_eq!(region.book("captured")?, captured + deletes, "a refill of {missed}");
+    }
+    assert_eq!(client.set("there", "2")?, "STORED");
+    assert_eq!(region.book("captured")?, captured + deletes + 1, "a write");
+    Ok(())
+}

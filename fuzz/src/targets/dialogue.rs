@@ -64,11 +64,34 @@ struct Script {
     /// Keys that a retrieval did not find.
     missed: BTreeSet<Vec<u8>>,
     flushed: bool,
-    /// An error follows commands without an answer, or quiet retrievals end without `mn`: nobody can tell whose the next line is, and the
-    /// session may go blind.
+    /// An error follows commands without an answer, or a line may be a quiet retrieval's or that of the command behind: nobody can tell
+    /// whose it is, and the session may go blind.
     unclear: bool,
-    /// Quiet retrievals have begun.
-    quiet: bool,
+    quiet: Quiet,
+}
+
+/// Quiet retrievals since the last command that was answered in any case.
+#[derive(Default)]
+struct Quiet {
+    keys: BTreeSet<Vec<u8>>,
+    /// One without a value or a key in its answer is among them; or a write, which may fail.
+    bare: bool,
+    writes: bool,
+}
+
+impl Quiet {
+    /// Whether this one's answer could be one of theirs, or one of theirs this one's.
+    fn might(&self, command: &Command, answer: &[u8]) -> bool {
+        let finds = matches!(command.ask, Ask::Get { .. } | Ask::Touch | Ask::Count { .. });
+        let short = finds || matches!(command.ask, Ask::Store { .. } | Ask::Delete);
+        let alike = match answer {
+            [b'V', b'A', b' ', ..] => matches!(command.ask, Ask::Count { .. }),
+            [b'N', b'S', ..] | [b'E', b'X', ..] | [b'N', b'F', ..] => self.writes,
+            _ => answer.first_chunk().is_some_and(is_error),
+        };
+        let nothing = command.ask == Ask::Nothing;
+        !nothing && (alike || (short && self.bare) || (finds && self.keys.contains(&command.key)))
+    }
 }
 
 impl Script {
@@ -106,9 +129,7 @@ impl Script {
             self.missed.insert(command.key.clone());
         }
         if protocol == Protocol::Meta {
-            let retrieves = matches!(command.ask, Ask::Get { .. } | Ask::Touch);
-            self.unclear |= self.quiet && !(retrieves && command.quiet) && command.ask != Ask::Nothing;
-            self.quiet = command.ask != Ask::Nothing && (self.quiet || retrieves && command.quiet);
+            self.hush(&command, &answer);
         }
         let after_silence =
             command.quiet || self.spoken.last().is_some_and(|spoken| spoken.answer.is_empty());
@@ -116,6 +137,26 @@ impl Script {
             protocol != Protocol::Binary && after_silence && answer.first_chunk().is_some_and(is_error);
         self.requests.extend_from_slice(&request);
         self.spoken.push(Spoken { command, end: self.requests.len(), answer });
+    }
+
+    /// Notes what is quiet in the meta protocol, and what may be taken for it.
+    fn hush(&mut self, command: &Command, answer: &[u8]) {
+        let quiet = &mut self.quiet;
+        match command.ask {
+            Ask::Get { .. } if command.quiet => _ = quiet.keys.insert(command.key.clone()),
+            Ask::Touch if command.quiet => {
+                quiet.bare = true;
+                quiet.keys.insert(command.key.clone());
+            }
+            // Where one that fails is told, see `after_silence`.
+            _ if command.quiet && command.ask != Ask::Nothing && command.ask != Ask::Nonsense => {
+                quiet.writes = true;
+            }
+            _ => {
+                self.unclear |= !quiet.keys.is_empty() && quiet.might(command, answer);
+                *quiet = Quiet::default();
+            }
+        }
     }
 
     fn note(

@@ -7,6 +7,8 @@ use super::effect::MAX_KEY;
 pub(super) struct KeyQueue {
     bytes: Vec<u8>,
     head: usize,
+    /// Bytes that are no longer in the buffer: places count on.
+    gone: u64,
 }
 
 impl KeyQueue {
@@ -29,12 +31,23 @@ impl KeyQueue {
             self.head += 1 + len;
         }
         if self.head == self.bytes.len() {
-            self.bytes.clear();
-            self.head = 0;
+            self.clear();
         } else if self.head > 64 * 1024 {
+            self.gone += self.head as u64;
             self.bytes.drain(..self.head);
             self.head = 0;
         }
+    }
+
+    /// Where the next key will be, for [`Self::key`].
+    pub(super) fn end(&self) -> u64 {
+        self.gone + self.bytes.len() as u64
+    }
+
+    /// The key at a place that [`Self::end`] told before it was pushed; empty once it was popped.
+    pub(super) fn key(&self, place: u64) -> &[u8] {
+        let place = place.checked_sub(self.gone).and_then(|place| usize::try_from(place).ok());
+        place.filter(|&place| place >= self.head).map_or(&[], |place| self.at(place))
     }
 
     /// Bytes held.
@@ -44,6 +57,7 @@ impl KeyQueue {
 
     /// Forgets all keys.
     pub(super) fn clear(&mut self) {
+        self.gone += self.bytes.len() as u64;
         self.bytes.clear();
         self.head = 0;
     }

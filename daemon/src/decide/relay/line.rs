@@ -40,6 +40,8 @@ pub(super) struct Meta<'a> {
     pub(super) base64: bool,
     /// `q`.
     pub(super) quiet: bool,
+    /// `v` of `mg`: the answer has the value.
+    pub(super) value: bool,
     /// Bytes of the data block that follows (`ms`).
     pub(super) data: u64,
     /// Mode of `ms`.
@@ -98,7 +100,7 @@ pub(super) enum Line<'a> {
 }
 
 /// The words of a line.
-pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     line.split(|&byte| byte == b' ').filter(|word| !word.is_empty())
 }
 
@@ -212,7 +214,8 @@ fn flush<'a>(rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
 fn meta<'a>(op: MetaOp, mut rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
     let broken = if op == MetaOp::Set { Line::Unframed } else { Line::Simple { noreply: false } };
     let Some(key) = rest.next().filter(|key| key.len() <= MAX_KEY) else { return broken };
-    let mut meta = Meta { op, key, base64: false, quiet: false, data: 0, verb: Verb::Set, flags: 0 };
+    let (base64, quiet, value) = (false, false, false);
+    let mut meta = Meta { op, key, base64, quiet, value, data: 0, verb: Verb::Set, flags: 0 };
     let mut sized = op != MetaOp::Set;
     for (place, word) in rest.enumerate() {
         if op == MetaOp::Set && place == 0 && word[0].is_ascii_digit() {
@@ -223,6 +226,7 @@ fn meta<'a>(op: MetaOp, mut rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
         match (word[0], op) {
             (b'b', _) => meta.base64 = true,
             (b'q', _) => meta.quiet = true,
+            (b'v', MetaOp::Get) => meta.value = true,
             (b'S', MetaOp::Set) if !sized => {
                 let Some(data) = number(&word[1..]) else { return broken };
                 (meta.data, sized) = (data, true);

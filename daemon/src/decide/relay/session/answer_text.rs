@@ -1,5 +1,9 @@
 //! Answer bytes of the text protocols. Never looks into a value.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use memchr::memchr;
 
 use super::order::{Op, Pending};
@@ -16,10 +20,19 @@ enum Step {
     Done,
     /// The line belongs to nobody; it passes.
     Pass,
-    /// The answer to something of ours; it is left out.
-    Drop,
     /// The line fits no request.
     Lost,
+}
+
+/// Whose line it is while quiet retrievals are the oldest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// One of theirs.
+    Quiet,
+    /// That of the first request behind them which must be answered: they are over.
+    Loud,
+    /// Nobody can tell.
+    Unclear,
 }
 
 /// What an answer says about a write.
@@ -83,8 +96,13 @@ impl Session {
         if !self.pass_silent(line, lane, io)? {
             return Ok(false);
         }
+        let Some(&oldest) = self.order.front() else { return Ok(false) };
+        let whose = if oldest.quiet { self.whose(line) } else { Whose::Loud };
+        if oldest.lane == lane && whose == Whose::Loud {
+            self.end_quiets(io);
+        }
         let Some(&head) = self.order.front() else { return Ok(false) };
-        if head.lane != lane {
+        if head.lane != lane || whose == Whose::Unclear {
             self.go_blind(io)?;
             return Ok(false);
         }
@@ -92,7 +110,6 @@ impl Session {
         let step = self.step(&head, line, io);
         match step {
             Step::Pass => Ok(false),
-            Step::Drop => Ok(true),
             Step::Lost => {
                 self.go_blind(io)?;
                 Ok(false)
@@ -140,7 +157,7 @@ impl Session {
 
     fn step(&mut self, head: &Pending, line: &[u8], io: &mut impl Io) -> Step {
         if head.quiet {
-            return self.quiet(head, line, io);
+            return self.found(line, io);
         }
         match head.op {
             Op::Get => self.retrieved(line, io),
@@ -235,9 +252,7 @@ impl Session {
             None
         };
         match head.op {
-            Op::MetaGet
-                if code == b"EN" || (rest.contains(&b'W') && words(rest).any(|flag| flag == b"W")) =>
-            {
+            Op::MetaGet if code == b"EN" || asks_for_it(line) => {
                 io.missed(self.order.front_key(), true);
             }
             Op::MetaGet | Op::MetaOther => {}
@@ -258,31 +273,82 @@ impl Session {
         }
     }
 
-    /// A line while the head is a quiet `mg`: whose it is shows only at the `mn` behind.
-    fn quiet(&mut self, head: &Pending, line: &[u8], io: &mut impl Io) -> Step {
-        let lane = head.lane;
-        let closed = self.order.first_loud().is_some_and(|next| next.op == Op::MetaNoop && next.lane == lane);
-        if line == b"MN" && closed {
-            while self.order.front().is_some_and(|head| head.op != Op::MetaNoop) {
-                let (missed, sure) = self.order.front().map_or((false, false), |one| (one.quiet, !one.hit));
-                if missed {
-                    io.missed(self.order.front_key(), sure);
-                }
-                self.order.pop();
+    /// Whose line it is, when the oldest request is a quiet `mg`. What it finds is `VA` with the value and `HD` without; of a miss it says
+    /// nothing, so that the next answer of another kind tells. Between two of one kind the returned key does, if there is one.
+    fn whose(&self, line: &[u8]) -> Whose {
+        let Some(loud) = self.order.first_loud() else { return Whose::Quiet };
+        if loud.op == Op::MetaNoop {
+            return if line == b"MN" { Whose::Loud } else { Whose::Quiet };
+        }
+        let code = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let (quiet, other) = match code {
+            b"VA" => (true, loud.op.may_find()),
+            b"HD" => {
+                let other = loud.op.may_find() || matches!(loud.op, Op::MetaStore | Op::MetaDelete);
+                (!other || self.order.run().any(|one| one.quiet && !one.value), other)
             }
-            let dropped = self.order.front().is_some_and(|head| head.dropped);
-            self.order.pop();
-            return if dropped { Step::Drop } else { Step::Pass };
+            // A quiet write among them may have failed.
+            b"NS" | b"EX" | b"NF" => (self.order.run().any(|one| !one.quiet), true),
+            _ => (is_error(line), true),
+        };
+        if !(quiet && other) {
+            return if quiet { Whose::Quiet } else { Whose::Loud };
         }
-        if self.order.first_loud().is_some() && !closed {
-            return Step::Lost;
+        let Some(key) = returned_key(line).filter(|_| self.order.sure()) else { return Whose::Unclear };
+        match (self.order.quiet_place(&key), self.order.is_of(loud, &key)) {
+            (Some(_), false) => Whose::Quiet,
+            (None, true) => Whose::Loud,
+            _ => Whose::Unclear,
         }
-        self.order.unsure_quiets();
+    }
+
+    /// The quiet retrievals before the first request that must be answered are over: what was not found is not there.
+    fn end_quiets(&mut self, io: &mut impl Io) {
+        while self.order.first_loud().is_some() && self.order.run().next().is_some() {
+            self.end_quiet(io);
+        }
+    }
+
+    fn end_quiet(&mut self, io: &mut impl Io) {
+        if self.order.front().is_some_and(|head| head.quiet) {
+            io.missed(self.order.front_key(), self.order.sure());
+        }
+        self.order.pop();
+    }
+
+    /// A quiet `mg` found its key. If it says which, those before it did not find theirs.
+    fn found(&mut self, line: &[u8], io: &mut impl Io) -> Step {
+        let key = returned_key(line).filter(|_| self.order.sure());
+        match key.and_then(|key| self.order.quiet_place(&key)) {
+            Some(place) => {
+                (0..place).for_each(|_| self.end_quiet(io));
+                match asks_for_it(line) {
+                    true => self.end_quiet(io),
+                    false => self.order.pop(),
+                }
+            }
+            None => self.order.unsure_quiets(),
+        }
         if line.starts_with(b"VA ") {
             let Some(block) = words(&line[3..]).next().and_then(block) else { return Step::Lost };
             (self.skip, self.skip_drop) = (block, false);
         }
         Step::Pass
+    }
+}
+
+/// Whether the client was told to bring the value anew (`W`), which is as good as a miss.
+fn asks_for_it(line: &[u8]) -> bool {
+    line.contains(&b'W') && words(line).any(|flag| flag == b"W")
+}
+
+/// The key that a meta command's answer repeats (`k`), decoded (`b`).
+fn returned_key(line: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let flags = words(line.strip_prefix(b"VA ").or_else(|| line.strip_prefix(b"HD "))?);
+    let key = flags.clone().find_map(|word| word.strip_prefix(b"k"))?;
+    match flags.clone().any(|word| word == b"b") {
+        true => STANDARD.decode(key).ok().map(Cow::Owned),
+        false => Some(Cow::Borrowed(key)),
     }
 }
 

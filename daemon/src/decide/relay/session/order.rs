@@ -49,6 +49,11 @@ impl Op {
         }
     }
 
+    /// Its answer may look like that of a quiet `mg` with a value.
+    pub(super) fn may_find(self) -> bool {
+        matches!(self, Self::MetaGet | Self::MetaArithmetic | Self::Unknown)
+    }
+
     pub(super) fn writes(self) -> bool {
         match self {
             Self::Delete | Self::Arithmetic | Self::Flush(_) | Self::MetaDelete | Self::MetaArithmetic => {
@@ -79,10 +84,11 @@ pub(super) struct Pending {
     pub(super) complete: bool,
     /// It follows a miss.
     pub(super) refill: bool,
-    /// A quiet retrieval that was seen to hit.
-    pub(super) hit: bool,
-    /// Keys of it in the queue.
+    /// It asks for the value.
+    pub(super) value: bool,
+    /// Keys of it in the queue, and where the last one is.
     pub(super) keys: u32,
+    pub(super) key_at: u64,
     pub(super) opaque: u32,
     pub(super) hash: Option<u128>,
     /// The invalidation count at the miss before it.
@@ -102,14 +108,20 @@ impl Pending {
             lost: false,
             skip: false,
             complete: false,
-            hit: false,
             refill: false,
+            value: false,
             keys: 0,
+            key_at: 0,
             opaque: 0,
             hash: None,
             since: None,
             reread: None,
         }
+    }
+
+    /// It may stay without an answer.
+    fn may_be_silent(&self) -> bool {
+        self.quiet || self.op == Op::Silent
     }
 
     /// What its success means for the other regions.
@@ -145,30 +157,42 @@ pub(super) fn effect(hash: Option<u128>, refill: bool) -> Effect {
 pub(super) struct Order {
     queue: VecDeque<Pending>,
     keys: KeyQueue,
+    /// Where the newest key is.
+    key_at: u64,
     /// Number of the head.
     base: u64,
+    /// How many of the oldest may stay without an answer, before the first that may not.
+    run: usize,
+    /// Quiet retrievals with lower numbers may have been answered.
+    unsure_below: u64,
     /// The server whose quiet requests nobody has closed.
     unclosed: Option<usize>,
 }
 
 impl Order {
     pub(super) fn new() -> Self {
-        Self { queue: VecDeque::new(), keys: KeyQueue::default(), base: 0, unclosed: None }
+        let (queue, keys) = (VecDeque::new(), KeyQueue::default());
+        Self { queue, keys, key_at: 0, base: 0, run: 0, unsure_below: 0, unclosed: None }
     }
 
-    /// Appends a request and numbers it. Its keys are pushed by [`Self::push_key`] right before or after.
-    pub(super) fn push(&mut self, pending: Pending) -> u64 {
+    /// Appends a request and numbers it. Its keys were pushed by [`Self::push_key`] before.
+    pub(super) fn push(&mut self, mut pending: Pending) -> u64 {
         if pending.op == Op::Silent && self.queue.back().is_some_and(|last| last.op == Op::Silent) {
             return self.base + self.queue.len() as u64 - 1;
         }
         if pending.op != Op::Silent {
             self.unclosed = pending.quiet.then_some(pending.lane);
         }
+        if self.run == self.queue.len() && pending.may_be_silent() {
+            self.run += 1;
+        }
+        pending.key_at = self.key_at;
         self.queue.push_back(pending);
         self.base + self.queue.len() as u64 - 1
     }
 
     pub(super) fn push_key(&mut self, key: &[u8]) {
+        self.key_at = self.keys.end();
         self.keys.push(key);
     }
 
@@ -195,6 +219,10 @@ impl Order {
         }
         if self.queue.pop_front().is_some() {
             self.base += 1;
+            self.run = match self.run.checked_sub(1) {
+                Some(run) => run,
+                None => self.queue.iter().take_while(|pending| pending.may_be_silent()).count(),
+            };
         }
         if self.queue.is_empty() {
             self.keys.clear();
@@ -208,7 +236,22 @@ impl Order {
 
     /// The first request that must be answered.
     pub(super) fn first_loud(&self) -> Option<&Pending> {
-        self.queue.iter().find(|pending| !pending.quiet && pending.op != Op::Silent)
+        self.queue.get(self.run)
+    }
+
+    /// The requests before [`Self::first_loud`].
+    pub(super) fn run(&self) -> impl Iterator<Item = &Pending> {
+        self.queue.iter().take(self.run)
+    }
+
+    /// Which of [`Self::run`] is the first quiet retrieval of this key.
+    pub(super) fn quiet_place(&self, key: &[u8]) -> Option<usize> {
+        self.run().position(|pending| pending.quiet && self.keys.key(pending.key_at) == key)
+    }
+
+    /// Whether the last key of this request is `key`.
+    pub(super) fn is_of(&self, pending: &Pending, key: &[u8]) -> bool {
+        pending.keys > 0 && self.keys.key(pending.key_at) == key
     }
 
     /// The request behind the head.
@@ -216,18 +259,19 @@ impl Order {
         self.queue.get(1)
     }
 
-    /// One of the quiet retrievals was answered, and nobody can tell which.
+    /// One of the quiet retrievals was answered, and nobody can tell which: none of them is known to have missed from now on.
     pub(super) fn unsure_quiets(&mut self) {
-        for pending in self.queue.iter_mut().take_while(|pending| pending.quiet || pending.op == Op::Silent) {
-            pending.hit = true;
-        }
+        self.unsure_below = self.base + self.run as u64;
+    }
+
+    /// Whether it is known of the head that it was not answered yet.
+    pub(super) fn sure(&self) -> bool {
+        self.base >= self.unsure_below
     }
 
     /// Whether the two oldest may both stay without an answer.
     pub(super) fn two_quiet(&self) -> bool {
-        let may =
-            |place| self.queue.get(place).is_some_and(|one: &Pending| one.quiet || one.op == Op::Silent);
-        may(0) && may(1)
+        self.run >= 2
     }
 
     /// The head is from now on only known as something that may answer.

@@ -284,7 +284,8 @@ impl Session {
             None
         } else {
             self.order.push_key(&self.key);
-            Some(self.enqueue(Pending { keys: 1, skip, quiet: meta.quiet, ..Pending::new(op, lane) }, io))
+            let (quiet, value) = (meta.quiet && op == Op::MetaGet, meta.value);
+            Some(self.enqueue(Pending { keys: 1, skip, quiet, value, ..Pending::new(op, lane) }, io))
         };
         if meta.op == MetaOp::Set {
             self.begin_body(Body {
@@ -347,6 +348,7 @@ impl Session {
     /// Forgets the oldest quiet requests when nobody has closed them for long.
     pub(super) fn relieve(&mut self, io: &mut impl Io) {
         while self.order.full() && self.order.two_quiet() {
+            self.order.unsure_quiets();
             if self.order.front().is_some_and(|head| head.op != Op::Silent) {
                 io.missed(self.order.front_key(), false);
             }

@@ -12,6 +12,7 @@ struct World {
     reread: Vec<Vec<u8>>,
     flushed: Vec<u32>,
     missed: Vec<Vec<u8>>,
+    unsure: std::collections::HashSet<Vec<u8>>,
     stale: bool,
     overtaken: bool,
     refill: bool,
@@ -37,8 +38,11 @@ impl Io for World {
     fn flushed(&mut self, delay_s: u32) {
         self.flushed.push(delay_s);
     }
-    fn missed(&mut self, key: &[u8], _sure: bool) {
+    fn missed(&mut self, key: &[u8], sure: bool) {
         self.missed.push(key.to_vec());
+        if !sure {
+            self.unsure.insert(key.to_vec());
+        }
     }
     fn storing(&mut self, _key: &[u8], _hash: Option<u128>) -> Storing {
         let reread = (self.refill && !self.stale).then_some(7);
@@ -156,6 +160,65 @@ fn misses_are_told_by_key() {
     );
     let missed: Vec<&str> = world.missed.iter().map(|key| std::str::from_utf8(key).unwrap_or("?")).collect();
     assert_eq!(missed, ["a", "c", "d", "e", "f", "g"]);
+}
+
+/// Request, answer, what was missed (in brackets: perhaps), whether it can be followed.
+type Hushed = (&'static str, &'static str, &'static str, bool);
+
+/// A quiet `mg` says nothing of a miss: the next answer that cannot be its own does, and the keys that answers repeat.
+#[test]
+fn quiet_misses_are_told_by_the_answer_behind_them() {
+    let cases: &[Hushed] = &[
+        ("mg a v q\r\nget b\r\n", "END\r\n", "a b", true),
+        ("mg a v q\r\nget b\r\n", "VALUE b 0 1\r\nx\r\nEND\r\n", "a", true),
+        ("mg a v q\r\nmg c v q\r\nset b 0 0 1\r\nx\r\n", "VA 1\r\ny\r\nSTORED\r\n", "(a) (c)", true),
+        ("mg a k v q\r\nmg c v k q\r\nset b 0 0 1\r\nx\r\n", "VA 1 kc\r\ny\r\nSTORED\r\n", "a", true),
+        ("mg a v q\r\ndelete b\r\nmg c q\r\nversion\r\n", "NOT_FOUND\r\nHD\r\nVERSION 1\r\n", "a (c)", true),
+        ("mg a k v q\r\nmg b k v q\r\nmg c k v\r\n", "VA 1 ka\r\nx\r\nVA 1 kc\r\ny\r\n", "b", true),
+        ("mg a k v q\r\nmg b k v\r\n", "EN\r\n", "a b", true),
+        ("mg a v q\r\nms b 1\r\nx\r\n", "HD\r\n", "a", true),
+        ("mg a v q\r\nms b 1\r\nx\r\n", "VA 1\r\ny\r\nHD\r\n", "(a)", true),
+        ("mg a v q\r\nmd b q\r\nmg c v q\r\nincr d 1\r\n", "NOT_FOUND\r\n", "a c", true),
+        ("mg Zm9v b k v q\r\nmg YmFy k b v q\r\nmn\r\n", "VA 1 kYmFy b\r\nx\r\nMN\r\n", "foo", true),
+        ("mg a v k q N30\r\nmg b k v q\r\nmn\r\n", "VA 0 ka W\r\n\r\nVA 1 kb\r\nx\r\nMN\r\n", "a", true),
+        ("me a q\r\nget b\r\n", "EN\r\nEND\r\n", "b", true),
+        // Whose it is shows nowhere.
+        ("mg a q\r\nms b 1\r\nx\r\n", "HD\r\n", "", false),
+        ("mg a v q\r\nmg b v\r\n", "VA 1\r\nx\r\n", "", false),
+        ("mg a k v q\r\nmg a k v\r\n", "VA 1 ka\r\nx\r\n", "", false),
+        ("mg a v q\r\nincr b 1\r\n", "CLIENT_ERROR no number\r\n", "", false),
+        ("mg a v q\r\nmd b q\r\nms c 1 ME\r\nx\r\n", "NS\r\n", "", false),
+    ];
+    for &(request, answer, missed, followed) in cases {
+        let world = dialogue(request.as_bytes(), answer.as_bytes(), Policy::default());
+        let mut told = Vec::new();
+        for key in &world.missed {
+            let key = String::from_utf8_lossy(key);
+            told.push(if world.unsure.contains(key.as_bytes()) { format!("({key})") } else { key.into() });
+        }
+        assert_eq!((told.join(" ").as_str(), !world.blind), (missed, followed), "{request}");
+    }
+}
+
+/// Many of them cost no more each than few: what is looked through is done with. And more than can be kept are still followed.
+#[test]
+fn many_quiet_retrievals_are_followed() {
+    let mut session = Session::new(Policy::default(), 1, None, false);
+    let mut world = World::default();
+    for count in [10_000usize, 40_000] {
+        let all: String = (0..count).map(|n| format!("mg k{n} v k q\r\n")).collect();
+        feed(&mut session, &mut world, format!("{all}get x\r\n").as_bytes(), 4096, false);
+        let hits: String = (0..count).step_by(3).map(|n| format!("VA 1 kk{n}\r\nx\r\n")).collect();
+        feed(&mut session, &mut world, format!("{hits}END\r\n").as_bytes(), 4096, true);
+        let missed = std::mem::take(&mut world.missed);
+        let sure = missed.iter().filter(|key| !world.unsure.contains(*key)).count();
+        assert!(!world.blind && !session.owes());
+        if count == 10_000 {
+            assert_eq!((missed.len(), sure), (count - count.div_ceil(3) + 1, missed.len()));
+        } else {
+            assert_eq!((missed.len(), sure), (count + 1, 1), "too many to be sure");
+        }
+    }
 }
 
 #[test]
