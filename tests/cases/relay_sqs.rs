@@ -1,14 +1,16 @@
 //! Transport `sqs` on moto's server: what brokers, cables and memcached servers do while two regions write, and what is left of it.
 //! `TIDEGATE_RELAY_ROUNDS=20` makes the storms longer, as in `relay_nats`.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tidegate_tests::cable::Cable;
 use tidegate_tests::daemon::binary;
 use tidegate_tests::memcached::Places;
+use tidegate_tests::process::wait_until;
 use tidegate_tests::scratch::Folder;
 use tidegate_tests::sqs::SqsServer;
 use tidegate_tests::storm::{self, Dies, ONCE, SecondPool, World, rounds};
 
+const BOUND: std::time::Duration = std::time::Duration::from_secs(120);
 const QUEUES: [&str; 2] = ["tidegate-eu", "tidegate-us"];
 
 /// A queue service, and the folder of the binary's wrapper.
@@ -98,6 +100,33 @@ fn a_pool_whose_servers_are_down_holds_up_no_other() -> Result<()> {
     let mut second = SecondPool::new()?;
     let Some(world) = world_of([&second.lines(0), &second.lines(1)])? else { return Ok(()) };
     second.holds_up_no_other(&world.eu, &world.us, 30)
+}
+
+/// Letters that a host was given and could not have applied are there for the next one when it stops, not after their minute.
+#[test]
+fn a_host_that_stops_gives_its_letters_back() -> Result<()> {
+    let Some(mut world) = world(ONCE)? else { return Ok(()) };
+    world.us.servers[0].kill()?;
+    let mut writer = world.eu.client()?;
+    // Each write is a commit, and so a letter of its own; more than its desk takes.
+    let letters = 60;
+    for n in 0..letters {
+        writer.set(&format!("k{n}"), "new")?;
+    }
+    let server = &world.broker.server;
+    wait_until("every letter given out", BOUND, || {
+        server.messages(QUEUES[1]).is_ok_and(|(_, hidden)| hidden >= letters)
+    })?;
+    world.us.daemon.stop()?;
+    let (shown, hidden) = world.broker.server.messages(QUEUES[1])?;
+    ensure!(
+        shown >= letters && hidden == 0,
+        "{shown} letters are shown, and {hidden} hidden: {}",
+        std::fs::read_to_string(world.us.daemon.log())?
+    );
+    world.us.servers[0].run(&[])?;
+    world.us.daemon.run()?;
+    world.eu.settle()
 }
 
 #[test]

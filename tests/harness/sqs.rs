@@ -54,16 +54,37 @@ impl SqsServer {
         })?;
         self.process = Some(process);
         for queue in queues {
-            let body = format!("{{\"QueueName\": \"{queue}\"}}");
-            let head = [
-                "X-Amz-Target: AmazonSQS.CreateQueue",
-                "Content-Type: application/x-amz-json-1.0",
-                "Authorization: AWS4-HMAC-SHA256 Credential=a/20250101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0",
-            ];
-            let made = http::tcp(address, "POST", "/", &head, body.as_bytes())?;
-            ensure!(made.status == 200, "no queue {queue}: {}", made.text());
+            self.call("CreateQueue", &format!("{{\"QueueName\": \"{queue}\"}}"))?;
         }
         Ok(())
+    }
+
+    /// How many messages of a queue are there for everyone, and how many are hidden, since somebody was given them.
+    ///
+    /// # Errors
+    /// When the server does not say.
+    pub fn messages(&self, queue: &str) -> Result<(u64, u64)> {
+        let url = format!("http://{}/123456789012/{queue}", self.address);
+        let body = format!("{{\"QueueUrl\": \"{url}\", \"AttributeNames\": [\"All\"]}}");
+        let text = self.call("GetQueueAttributes", &body)?;
+        let number = |name: &str| -> Result<u64> {
+            let found = text.split_once(&format!("\"{name}\": \""));
+            let digits = found.and_then(|(_, rest)| rest.split('"').next());
+            digits.with_context(|| format!("no {name} in {text}"))?.parse().with_context(|| text.clone())
+        };
+        Ok((number("ApproximateNumberOfMessages")?, number("ApproximateNumberOfMessagesNotVisible")?))
+    }
+
+    fn call(&self, action: &str, body: &str) -> Result<String> {
+        let action = format!("X-Amz-Target: AmazonSQS.{action}");
+        let head = [
+            action.as_str(),
+            "Content-Type: application/x-amz-json-1.0",
+            "Authorization: AWS4-HMAC-SHA256 Credential=a/20250101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0",
+        ];
+        let answer = http::tcp(self.address, "POST", "/", &head, body.as_bytes())?;
+        ensure!(answer.status == 200, "{action} {body}: {}", answer.text());
+        Ok(answer.text())
     }
 
     /// SIGKILL; its queues are gone.

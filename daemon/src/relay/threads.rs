@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +26,14 @@ use crate::decide::report::relay::LinkReport;
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Longest wait for what ends by itself after the stop.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// Everything that runs on the thread.
 pub(super) struct Plan {
     tasks: Vec<Task>,
+    /// Is waited for after the stop.
+    last: Option<Task>,
     stop: CancellationToken,
     pub(super) status: Vec<Arc<Mutex<LinkReport>>>,
 }
@@ -42,7 +48,7 @@ pub(super) fn plan(
     stop: &CancellationToken,
     events: &broadcast::Sender<Arc<Event>>,
 ) -> Plan {
-    let mut tasks: Vec<Task> = Vec::new();
+    let (mut tasks, mut last): (Vec<Task>, _) = (Vec::new(), None);
     let mut jobs: Vec<Jobs> = Vec::new();
     for pool in pools {
         let (to, task) = apply::task(Arc::clone(pool), events.clone());
@@ -80,10 +86,10 @@ pub(super) fn plan(
         Transport::Direct => tasks.extend(direct(config, towards, door, links, stop)),
         Transport::Nats { servers } => tasks.extend(nats(config, servers, towards, door, stop)),
         Transport::Sqs { endpoint, queues } => {
-            tasks.extend(sqs(endpoint.as_deref(), queues, towards, door, stop));
+            last = sqs(endpoint.as_deref(), queues, towards, door, stop);
         }
     }
-    Plan { tasks, stop: stop.clone(), status }
+    Plan { tasks, last, stop: stop.clone(), status }
 }
 
 /// Links from edge to edge, and the peers' links.
@@ -189,7 +195,11 @@ pub(super) fn start_links(plan: Plan) -> io::Result<JoinHandle<()>> {
             for task in plan.tasks {
                 tokio::spawn(task);
             }
+            let last = plan.last.map(tokio::spawn);
             plan.stop.cancelled().await;
+            if let Some(last) = last {
+                _ = tokio::time::timeout(FAREWELL, last).await;
+            }
         });
     })
 }

@@ -93,6 +93,7 @@ pub(super) async fn delete(office: &Office, queue: &str, messages: &[&Message]) 
             request = request.entries(entry.build().map_err(|error| said(&error))?);
         }
         let done = request.send().await.map_err(|error| said(&error))?;
+        some.iter().filter_map(|message| message.receipt_handle()).for_each(|name| office.held.remove(name));
         if let Some(failed) = done.failed().first() {
             tracing::debug!(code = failed.code(), "messages of the relay were not deleted");
         }

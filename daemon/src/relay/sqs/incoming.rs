@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::desk::{Desk, Item, delete};
+use super::held::{HIDDEN, HIDDEN_S, give_back, show};
 use super::letter::{self, Kind, Letter};
 use super::{Office, said};
 use crate::decide::relay::frame::Frame;
@@ -19,9 +21,6 @@ use crate::relay::link::door::Door;
 use crate::relay::post::Word;
 use crate::relay::post::receiver::{Receiver, words};
 
-/// How long a message that was given out stays away from others, in seconds, and the same.
-const HIDDEN_S: i32 = 60;
-const HIDDEN: Duration = Duration::from_secs(60);
 /// Letters left in the queue that are shown again when their desk takes letters; older ones stay hidden.
 const MOST_LEFT: usize = 10_000;
 /// How long a request waits for messages, in seconds.
@@ -34,6 +33,8 @@ const DESK: usize = 4;
 const WAIT: Duration = Duration::from_secs(1);
 /// Pause after the queue could not be read.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long a host that stops waits for the queue to take its letters back.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The queue's reader.
 pub(super) struct Incoming {
@@ -97,32 +98,51 @@ impl Incoming {
         Self { office: Arc::clone(office), door, own, lives, desks, tasks }
     }
 
-    /// Reads until this host stops.
-    pub(super) async fn run(mut self) {
-        let queue = loop {
+    /// Reads until this host stops, and then gives back the letters that it has.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let queue = tokio::select! {
+            () = stop.cancelled() => return,
+            queue = self.queue() => queue,
+        };
+        let (to, messages) = mpsc::channel(1);
+        // It ends when nobody takes messages any more.
+        let polling = tokio::spawn(poll(Arc::clone(&self.office), queue.clone(), to));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.read(&queue, messages) => {}
+        }
+        self.tasks.shutdown().await;
+        let farewell = async {
+            give_back(&self.office, &queue).await;
+            // The request under way may be given these letters once more.
+            _ = polling.await;
+            give_back(&self.office, &queue).await;
+        };
+        if !self.office.held.is_empty() && timeout(FAREWELL, farewell).await.is_err() {
+            tracing::info!("letters of the relay may stay hidden for a while");
+        }
+    }
+
+    async fn queue(&self) -> String {
+        loop {
             match self.office.queue(&self.own).await {
-                Ok(queue) => break queue,
+                Ok(queue) => return queue,
                 Err(why) => tracing::warn!(why, "the relay's own queue"),
             }
             sleep(PAUSE).await;
-        };
-        let (to, mut messages) = mpsc::channel(1);
-        let polling = poll(Arc::clone(&self.office), queue.clone(), to);
-        let reading = async {
-            while let Some(some) = messages.recv().await {
-                match self.take(&queue, some).await {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(why) => {
-                        tracing::warn!(why, "letters of the relay stay in the queue");
-                        sleep(PAUSE).await;
-                    }
+        }
+    }
+
+    async fn read(&mut self, queue: &str, mut messages: mpsc::Receiver<Vec<Message>>) {
+        while let Some(some) = messages.recv().await {
+            match self.take(queue, some).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => {
+                    tracing::warn!(why, "letters of the relay stay in the queue");
+                    sleep(PAUSE).await;
                 }
             }
-        };
-        tokio::select! {
-            () = polling => {}
-            () = reading => {}
         }
     }
 
@@ -143,7 +163,7 @@ impl Incoming {
                     }
                     None => {
                         if returns(&message) < MOST_RETURNS {
-                            self.give_back(queue, &message).await;
+                            self.pass_on(queue, &message).await;
                         } else {
                             gone.push(message);
                         }
@@ -189,7 +209,7 @@ impl Incoming {
             Err(SendTimeoutError::Timeout(items)) => {
                 if lock(&slot.left).leave(&items, Instant::now()) {
                     let (to, left) = (slot.to.clone(), Arc::clone(&slot.left));
-                    tasks.spawn(show(Arc::clone(office), queue.to_owned(), to, left));
+                    tasks.spawn(show_left(Arc::clone(office), queue.to_owned(), to, left));
                 }
             }
             Err(SendTimeoutError::Closed(_)) => return false,
@@ -198,31 +218,21 @@ impl Incoming {
     }
 
     /// A word for another host of this region.
-    async fn give_back(&self, queue: &str, message: &Message) {
+    async fn pass_on(&self, queue: &str, message: &Message) {
         let handle = message.receipt_handle().unwrap_or_default();
+        self.office.held.remove(handle);
         let request = self.office.client.change_message_visibility();
         _ = request.queue_url(queue).receipt_handle(handle).visibility_timeout(0).send().await;
     }
 }
 
 /// Waits until a stuck desk takes letters, and has the queue give out what was left.
-async fn show(office: Arc<Office>, queue: String, to: mpsc::Sender<Vec<Item>>, left: Arc<Mutex<Left>>) {
+async fn show_left(office: Arc<Office>, queue: String, to: mpsc::Sender<Vec<Item>>, left: Arc<Mutex<Left>>) {
     if to.reserve().await.is_err() {
         return;
     }
     let names = lock(&left).free(Instant::now());
-    for some in names.chunks(10) {
-        let mut request = office.client.change_message_visibility_batch().queue_url(&queue);
-        for (place, name) in some.iter().enumerate() {
-            let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(place.to_string());
-            let entry = entry.receipt_handle(name).visibility_timeout(0).build();
-            let Ok(entry) = entry else { continue };
-            request = request.entries(entry);
-        }
-        if let Err(error) = request.send().await {
-            tracing::debug!(why = said(&error), "letters of the relay stay hidden for a while");
-        }
-    }
+    show(&office, &queue, &names).await;
 }
 
 fn returns(message: &Message) -> u32 {
@@ -242,6 +252,7 @@ async fn poll(office: Arc<Office>, queue: String, to: mpsc::Sender<Vec<Message>>
         match request.send().await {
             Ok(answer) => {
                 let messages = answer.messages.unwrap_or_default();
+                office.held.add(&messages, Instant::now());
                 if !messages.is_empty() {
                     room.send(messages);
                 }

@@ -2,6 +2,7 @@
 //! safe: what it loses or repeats is sent again from the spool, or applied again.
 
 mod desk;
+mod held;
 mod incoming;
 mod letter;
 mod outgoing;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::held::Held;
 use self::incoming::Incoming;
 use self::outgoing::Mail;
 use super::link::door::Door;
@@ -44,6 +46,8 @@ pub(crate) struct Sqs {
 pub(super) struct Office {
     client: Client,
     queues: HashMap<String, String>,
+    /// Letters of this region's queue that this host was given.
+    held: Held,
 }
 
 impl Office {
@@ -62,20 +66,16 @@ fn said(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Sqs {
-    /// Works until it is stopped.
+    /// Works until it is stopped; then gives back the letters that it has.
     pub(crate) async fn run(self) {
         let stop = self.stop.clone();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.work() => {}
-        }
-    }
-
-    async fn work(self) {
+        let client = tokio::select! {
+            () = stop.cancelled() => return,
+            client = client(self.endpoint.as_deref()) => client,
+        };
         let names = self.door.names.clone();
         let queues = self.queues.iter().map(|(region, queue)| (names[*region].clone(), queue.clone()));
-        let office =
-            Arc::new(Office { client: client(self.endpoint.as_deref()).await, queues: queues.collect() });
+        let office = Arc::new(Office { client, queues: queues.collect(), held: Held::default() });
         let own = names[self.door.own].clone();
         let mut lives = HashMap::new();
         let mut tasks = tokio::task::JoinSet::new();
@@ -87,8 +87,8 @@ impl Sqs {
             let carrier = Mail::new(&office, &own, &lanes.name, &life);
             tasks.spawn(Sender { lanes, carrier, words, stop: self.stop.clone() }.run());
         }
-        tasks.spawn(Incoming::new(&office, self.door, own, lives).run());
-        while tasks.join_next().await.is_some() {}
+        Incoming::new(&office, self.door, own, lives).run(stop.clone()).await;
+        stop.cancelled().await;
     }
 }
 
