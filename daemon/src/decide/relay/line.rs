@@ -44,6 +44,8 @@ pub(super) struct Meta<'a> {
     pub(super) value: bool,
     /// Bytes of the data block that follows (`ms`).
     pub(super) data: u64,
+    /// They are said by `S`, as the first versions of 1.6 had it; later ones refuse that, and take no data block.
+    pub(super) early: bool,
     /// Mode of `ms`.
     pub(super) verb: Verb,
     /// Client flags of `ms`.
@@ -214,8 +216,8 @@ fn flush<'a>(rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
 fn meta<'a>(op: MetaOp, mut rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
     let broken = if op == MetaOp::Set { Line::Unframed } else { Line::Simple { noreply: false } };
     let Some(key) = rest.next().filter(|key| key.len() <= MAX_KEY) else { return broken };
-    let (base64, quiet, value) = (false, false, false);
-    let mut meta = Meta { op, key, base64, quiet, value, data: 0, verb: Verb::Set, flags: 0 };
+    let (base64, quiet, value, early) = (false, false, false, false);
+    let mut meta = Meta { op, key, base64, quiet, value, data: 0, early, verb: Verb::Set, flags: 0 };
     let mut sized = op != MetaOp::Set;
     for (place, word) in rest.enumerate() {
         if op == MetaOp::Set && place == 0 && word[0].is_ascii_digit() {
@@ -229,7 +231,7 @@ fn meta<'a>(op: MetaOp, mut rest: impl Iterator<Item = &'a [u8]>) -> Line<'a> {
             (b'v', MetaOp::Get) => meta.value = true,
             (b'S', MetaOp::Set) if !sized => {
                 let Some(data) = number(&word[1..]) else { return broken };
-                (meta.data, sized) = (data, true);
+                (meta.data, meta.early, sized) = (data, true, true);
             }
             (b'F', MetaOp::Set) => match number(&word[1..]).and_then(|flags| u32::try_from(flags).ok()) {
                 Some(flags) => meta.flags = flags,

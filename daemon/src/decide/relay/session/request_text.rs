@@ -109,7 +109,7 @@ impl Session {
             Line::Delete { key, noreply } => self.keyed(Op::Delete, key, noreply, start, run, io),
             Line::Arithmetic { key, noreply } => self.keyed(Op::Arithmetic, key, noreply, start, run, io),
             Line::Touch { key, noreply } => self.keyed(Op::Simple, key, noreply, start, run, io),
-            Line::Meta(meta) => self.meta(&meta, start, run, io),
+            Line::Meta(meta) if !meta.early => self.meta(&meta, start, run, io),
             Line::Flush { delay_s, noreply } => {
                 self.everywhere(Op::Flush(delay_s), noreply, start, end, run, io);
             }
@@ -119,7 +119,7 @@ impl Session {
             Line::Simple { noreply: false } => self.plain(Op::Simple, start, run, io),
             Line::Unknown => self.plain(Op::Unknown, start, run, io),
             Line::Quit => self.quitting = true,
-            Line::Stream | Line::Unframed => {
+            Line::Stream | Line::Unframed | Line::Meta(_) => {
                 run.flush(start, io);
                 self.lose_track(io)?;
                 self.scan(line, io);

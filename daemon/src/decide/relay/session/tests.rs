@@ -242,6 +242,17 @@ fn a_key_that_versions_frame_differently_makes_it_blind_but_loses_nothing() {
     assert_eq!(world.captured, [forget("b"), forget("c"), forget("d")]);
 }
 
+/// The first versions of 1.6 take `S2` for a size, later ones refuse it and read the value as a command.
+#[test]
+fn a_size_that_versions_take_differently_makes_it_blind_but_loses_nothing() {
+    let request = b"ms a S2\r\nhi\r\nms b 2 MA\r\nxx\r\n";
+    for answer in [&b"CLIENT_ERROR bad command line format\r\nERROR\r\nHD\r\n"[..], b"HD\r\nHD\r\n"] {
+        let world = dialogue(request, answer, Policy::default());
+        assert!(world.blind);
+        assert_eq!(world.captured, [forget("a"), forget("b")]);
+    }
+}
+
 #[test]
 fn deletes_only_takes_deletes_and_flushes() {
     let policy = Policy { deletes_only: true, ..Policy::default() };
