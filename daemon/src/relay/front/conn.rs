@@ -221,8 +221,11 @@ impl Conn {
             return Ok(());
         }
         let sent = self.ends.lanes.iter().all(|lane| lane.backlog() == 0);
-        if sent && !self.session.owes() && self.ends.gate.poll_durable(self.ends.ticket, cx.waker()) {
-            let open = self.session.is_blind() && self.ends.lanes.iter().any(Lane::is_open);
+        // A value whose rest will not come is never answered: its server learns that, answers what was before it, and closes.
+        let cut = self.client_done && !self.session.between_requests();
+        let over = cut || !self.session.owes();
+        if sent && over && self.ends.gate.poll_durable(self.ends.ticket, cx.waker()) {
+            let open = (cut || self.session.is_blind()) && self.ends.lanes.iter().any(Lane::is_open);
             if !open {
                 return Err(End::Done);
             }
@@ -393,9 +396,13 @@ impl Conn {
     fn down(&mut self, lane: usize, was_up: bool, why: &str) -> Result<(), End> {
         self.ends.pool.forget(lane);
         let alone = self.ends.lanes.len() == 1;
+        if alone && was_up {
+            // As with memcached itself: when it closes, so does the connection, and what it said before is all.
+            self.session.end(&mut self.ends);
+            self.server_done = true;
+            return Ok(());
+        }
         let followed = self.session.lane_down(lane, why, &mut self.ends).is_ok();
-        // As with memcached itself: when it closes, so does the connection.
-        self.server_done |= alone && was_up;
         if followed || self.ends.out.len() > 0 {
             self.server_done |= !followed;
             return Ok(());
