@@ -27,7 +27,7 @@ fn say(to: SocketAddr, request: &[u8]) -> Result<Vec<u8>> {
             _ => Ok(()),
         }
     })
-    .with_context(|| format!("no end behind {}", String::from_utf8_lossy(&answer)))?;
+    .with_context(|| format!("no end behind {} bytes", answer.len()))?;
     Ok(answer)
 }
 
@@ -131,5 +131,45 @@ fn who_leaves_inside_a_value_is_gone() -> Result<()> {
     }
     wait_until("no client left", BOUND, || region.book("connections").is_ok_and(|count| count == 0))?;
     assert_eq!(region.book("captured")?, 0);
+    Ok(())
+}
+
+/// A client that does not read for a moment, and a server that does not, hold up what is behind a backlog and not what comes after it.
+#[test]
+fn who_was_slow_gets_everything() -> Result<()> {
+    let region = Places::pick()?.region(0, 1, "", "")?;
+    let value = [b"set big 0 0 1000000\r\n", &vec![b'x'; 1_000_000][..], b"\r\n"].concat();
+    ensure!(say(region.front(), &value)? == b"STORED\r\n", "the value is not stored");
+    for round in 0..12 {
+        let mut slow = TcpStream::connect(region.front())?;
+        slow.set_read_timeout(Some(BOUND / 3))?;
+        slow.write_all(&b"get big\r\n".repeat(8))?;
+        // tidy: sleep because what does not fit between the two is to wait in the front; where it does not yet, the round shows less.
+        std::thread::sleep(Duration::from_millis(50));
+        let mut answer = vec![0; 8 * (1_000_000 + "VALUE big 0 1000000\r\n\r\nEND\r\n".len())];
+        slow.read_exact(&mut answer).with_context(|| format!("round {round}: the rest does not come"))?;
+    }
+    let quiet = value.strip_prefix(b"set big 0 0 1000000").context("a set")?;
+    let quiet = [b"set big 0 0 1000000 noreply", quiet].concat().repeat(30);
+    let id = rustix::process::Pid::from_raw(i32::try_from(region.servers[0].id().context("it runs")?)?);
+    let id = id.context("a process")?;
+    for round in 0..3 {
+        let mut client = TcpStream::connect(region.front())?;
+        client.set_read_timeout(Some(BOUND / 3))?;
+        rustix::process::kill_process(id, rustix::process::Signal::STOP)?;
+        let said = std::thread::scope(|scope| -> Result<Vec<u8>> {
+            let (mut speaker, quiet) = (client.try_clone()?, &quiet);
+            scope.spawn(move || speaker.write_all(quiet).and_then(|()| speaker.write_all(b"get none\r\n")));
+            // tidy: sleep because what does not fit between the two is to wait in the front; where it does not yet, the round shows less.
+            std::thread::sleep(Duration::from_millis(100));
+            rustix::process::kill_process(id, rustix::process::Signal::CONT)?;
+            let mut answer = vec![0; 5];
+            let heard = client.read_exact(&mut answer);
+            client.shutdown(Shutdown::Both)?;
+            heard.with_context(|| format!("round {round}: no answer behind what has none"))?;
+            Ok(answer)
+        })?;
+        assert_eq!(said, b"END\r\n");
+    }
     Ok(())
 }

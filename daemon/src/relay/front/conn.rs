@@ -67,7 +67,18 @@ struct Ends {
     id: u64,
 }
 
+/// What waits on each side for more than [`BACKLOG`] bytes: the other one is not read meanwhile.
+struct Clogged {
+    requests: bool,
+    answers: bool,
+}
+
 impl Ends {
+    fn clogged(&self) -> Clogged {
+        let requests: usize = self.lanes.iter().map(Lane::backlog).sum();
+        Clogged { requests: requests > BACKLOG, answers: self.out.len() > BACKLOG }
+    }
+
     fn submit(&mut self) {
         if !self.captures.is_empty() {
             let in_turn = self.gate.turn();
@@ -192,8 +203,9 @@ impl Conn {
         Poll::Pending
     }
 
-    /// Moves what can be moved; whether anything was.
+    /// Moves what can be moved; whether anything was, or may be now.
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let clogged = self.ends.clogged();
         let mut moved = self.requests(cx)? | self.shared_answers(cx)?;
         for lane in 0..self.ends.lanes.len() {
             if let Poll::Ready(Err(error)) = self.ends.lanes[lane].poll_out(cx) {
@@ -209,6 +221,9 @@ impl Conn {
             Poll::Ready(Ok(())) => self.finish(cx)?,
             Poll::Pending => {}
         }
+        // Where a backlog kept a side from being read, nothing calls for it once that is gone.
+        let now = self.ends.clogged();
+        moved |= clogged.requests && !now.requests || clogged.answers && !now.answers;
         Ok(moved)
     }
 
@@ -237,9 +252,9 @@ impl Conn {
     /// Reads requests, unless too much waits.
     fn requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let ends = &mut self.ends;
-        let backlog: usize = ends.lanes.iter().map(Lane::backlog).sum();
         let late = !ends.gate.poll_durable(ends.ticket, cx.waker()) && ends.out.len() == 0;
-        if self.client_done || backlog > BACKLOG || ends.out.len() > BACKLOG || self.session.full() || late {
+        let clogged = ends.clogged();
+        if self.client_done || clogged.requests || clogged.answers || self.session.full() || late {
             return Ok(false);
         }
         if self.early {
