@@ -2,8 +2,9 @@
 //! is that all are let go, that memory stays bounded, and that other clients are served.
 //!
 //! `TIDEGATE_HOSTILE=full`, on a machine with nothing else to do, sends 100,000 frames of each kind and 5,000 slow connections; by default it
-//! is a fifth of both. The connections come four times then: to `nobody`, a sink for which they are no work, so that it is seen what others suffer
-//! because all share the machine; to tidegate; to nginx; and to haproxy. `TIDEGATE_BIN` names another build of the daemon.
+//! is a fifth of both. The connections come five times then: to `nobody`, a sink for which they are no work, so that it is seen what others suffer
+//! because all share the machine; to tidegate; as many that are not slow to tidegate, so that it is seen what slowness adds; to nginx; and to
+//! haproxy. `TIDEGATE_BIN` names another build of the daemon.
 
 mod hostile;
 mod load;
@@ -53,7 +54,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// How long such a connection is borne.
 fn wait(kind: Slow) -> Duration {
-    WAITS.iter().find(|(of, _)| *of == kind).map_or(HEAD, |(_, wait)| *wait)
+    WAITS.iter().find(|(of, _)| *of == kind).map_or(PAUSE, |(_, wait)| *wait)
 }
 
 fn is_full() -> bool {
@@ -150,18 +151,18 @@ impl Target {
         );
     }
 
-    /// Keeps it waiting with `each` connections of each kind, until all are let go or for `bound`.
-    fn besiege(&self, each: usize, bound: Duration) -> Result<Crowd> {
+    /// Keeps it waiting with so many connections of each kind, until all are let go or for `bound`.
+    fn besiege(&self, kinds: &[(Slow, usize)], bound: Duration) -> Result<Crowd> {
         let calm = self.calm()?;
         let before = self.memory_kib()?;
-        let kinds = WAITS.map(|(kind, _)| (kind, each));
-        let within = Duration::from_millis(u64::try_from(each)? * 5);
+        let all: usize = kinds.iter().map(|(_, count)| count).sum();
+        let within = Duration::from_millis(u64::try_from(all)?);
         let load = Load::start(self.address, self.kinds);
         let watches = [Watch::start(self.process, ""), Watch::start(std::process::id(), load::NAME)];
         let siege = std::thread::scope(|scope| {
             let attack = || {
                 slow::step_back(is_full());
-                let mut crowd = Crowd::connect(self.hostile, &kinds, within)?;
+                let mut crowd = Crowd::connect(self.hostile, kinds, within)?;
                 let most = self.memory_kib()?;
                 crowd.endure(bound)?;
                 anyhow::Ok((crowd, most))
@@ -172,8 +173,8 @@ impl Target {
         let [it, others] = watches.map(Watch::end);
         let (it, others) = (it?, others?);
         let busy = load.end()?;
-        println!("{}: {before} KiB, {most} KiB with {} slow connections", self.name, WAITS.len() * each);
-        WAITS.iter().for_each(|(kind, timeout)| self.tell(&crowd, *kind, *timeout));
+        println!("{}: {before} KiB, {most} KiB with {all} connections", self.name);
+        kinds.iter().for_each(|(kind, _)| self.tell(&crowd, *kind, wait(*kind)));
         println!("{}: seen up to {:.1?} late", self.name, crowd.blind());
         for (phase, span) in crowd.phases() {
             let began_then = |took: &&(Instant, u32)| span.contains(&took.0);
@@ -192,7 +193,7 @@ impl Target {
                 others.waited
             );
         }
-        compare(&format!("{}: slow connections", self.name), &calm, &busy, 2.0)?;
+        compare(&format!("{}: connections", self.name), &calm, &busy, 2.0)?;
         Ok(crowd)
     }
 }
@@ -211,12 +212,12 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
     let mut edge = Edge::prepare(HEAD, PAUSE, IDLE)?;
     edge.daemon.run()?;
     let each = usize::try_from(many(5_000))? / WAITS.len();
+    let slow = WAITS.map(|(kind, _)| (kind, each));
     if is_full() {
-        let order = slow::mixed(&WAITS.map(|(kind, _)| (kind, each)));
-        let sink = Sink::start(order.into_iter().map(|(_, kind)| wait(kind)).collect())?;
-        Target { name: "nobody", hostile: sink.address, ..edge.target()? }.besiege(each, BOUND)?;
+        let sink = Sink::start(slow::mixed(&slow).into_iter().map(|(_, kind)| wait(kind)).collect())?;
+        Target { name: "nobody", hostile: sink.address, ..edge.target()? }.besiege(&slow, BOUND)?;
     }
-    let crowd = edge.target()?.besiege(each, BOUND)?;
+    let crowd = edge.target()?.besiege(&slow, BOUND)?;
     for (kind, timeout) in WAITS {
         let [borne, _] = crowd.borne(kind);
         ensure!(borne.len() == each, "{kind:?}: {} of {each} were not closed", each - borne.len());
@@ -227,6 +228,8 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
         );
     }
     if is_full() {
+        let quick = [(Slow::Asking, 3 * each), (Slow::Taking, 2 * each)];
+        Target { name: "tidegate, quick", ..edge.target()? }.besiege(&quick, BOUND)?;
         let [public, hostile] = &edge.origins;
         // nginx does not speak HTTP/2 where it speaks HTTP/1.1 in cleartext.
         let (one, both) = (&KINDS[..3], &KINDS[..]);
@@ -234,7 +237,7 @@ fn slow_connections_are_let_go_and_others_served() -> Result<()> {
             let beside = start([public.address, hostile.address], HEAD, PAUSE)?;
             let [address, hostile] = beside.doors;
             Target { name: beside.name, kinds, process: beside.id(), address, hostile }
-                .besiege(each, HEAD + PAUSE)?;
+                .besiege(&slow, HEAD + PAUSE)?;
         }
     }
     Ok(())

@@ -43,12 +43,21 @@ pub(crate) enum Slow {
     Reading,
     /// A large response of which a byte is read now and then, always before it is too late.
     Sipping,
+    /// Not at all: a small response, which is read.
+    Asking,
+    /// Not at all: a large response, which is read as it comes.
+    Taking,
 }
 
 impl Slow {
     /// Now and then a byte moves.
     fn drips(self) -> bool {
         matches!(self, Self::Head | Self::Sipping)
+    }
+
+    /// It waits for nothing.
+    fn is_quick(self) -> bool {
+        matches!(self, Self::Asking | Self::Taking)
     }
 
     /// It gets a response, and takes little of it.
@@ -93,6 +102,8 @@ pub(crate) struct Crowd {
     /// The longest time between two looks: so late the crowd may have noticed that it was let go.
     blind: Duration,
     looked: Instant,
+    /// For what is read.
+    room: Vec<u8>,
 }
 
 impl Crowd {
@@ -107,6 +118,7 @@ impl Crowd {
             drips: VecDeque::new(),
             blind: Duration::ZERO,
             looked: began,
+            room: vec![0; 65_536],
         };
         for (part, kind) in mixed(kinds) {
             while within.mul_f64(part) > began.elapsed() {
@@ -136,6 +148,11 @@ impl Crowd {
             held.closed = Some(Instant::now());
             self.open -= 1;
         }
+    }
+
+    /// Reads what has come.
+    fn take(&mut self, at: usize) {
+        while self.held[at].stream.read(&mut self.room).is_ok_and(|count| count > 0) {}
     }
 
     /// Another byte on each slow head, and from each sipped response, whose time it is.
@@ -173,6 +190,9 @@ impl Crowd {
         let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         for event in events {
             let (at, flags) = (usize::try_from(event.data.u64())?, event.flags);
+            if self.held[at].kind.is_quick() {
+                self.take(at);
+            }
             if flags.intersects(ends) {
                 self.is_closed(at);
             } else if self.held[at].kind.reads() {
@@ -230,6 +250,8 @@ fn begin(to: SocketAddr, kind: Slow) -> Result<Held> {
         Slow::Head => b"GET / HTTP/1.1\r\nHost: slow\r\nX-Slow: ",
         Slow::Body => b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\nabc",
         Slow::Silent => b"",
+        Slow::Asking => b"GET / HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n",
+        Slow::Taking => b"GET /big HTTP/1.1\r\nHost: slow\r\nConnection: close\r\n\r\n",
         Slow::Reading | Slow::Sipping => b"GET /big HTTP/1.1\r\nHost: slow\r\n\r\n",
     };
     stream.write_all(request)?;
