@@ -14,6 +14,8 @@ use crate::process::Process;
 use crate::scratch::Folder;
 
 const START: Duration = Duration::from_secs(60);
+/// Bytes of a large answer.
+pub const LARGE: usize = 8 << 20;
 
 /// A running nginx; ends on drop.
 #[derive(Debug)]
@@ -23,12 +25,13 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Serves `label` as the body of every path at `address`, in a namespace or (`None`) here; `/healthz` says `ok`.
+    /// Serves `label` as the body of every path at `address`, in a namespace or (`None`) here; `/healthz` says `ok`, `/large` has [`LARGE`] bytes.
     ///
     /// # Errors
     /// When nginx is missing or doesn't answer in time.
     pub fn start(namespace: Option<&Netns>, address: SocketAddr, label: &str) -> Result<Self> {
         let folder = Folder::new("nginx")?;
+        folder.write("large", &"x".repeat(LARGE))?;
         let file = folder.write("nginx.conf", &configuration(folder.path(), address, label))?;
         let mut command =
             namespace.map_or_else(|| Command::new("nginx"), |namespace| namespace.command("nginx"));
@@ -57,6 +60,8 @@ pid {folder}/pid;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    sendfile on;
+    sendfile_max_chunk 64k;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -67,6 +72,7 @@ http {{
     server {{
         listen {address} reuseport;
         location = /healthz {{ return 200 "ok\n"; }}
+        location = /large {{ alias {folder}/large; }}
         location / {{
             add_header X-Origin "{label}" always;
             return 200 "{label}\n";

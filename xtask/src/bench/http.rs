@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,6 +18,9 @@ use super::{Scale, load, machine};
 const IDLE: usize = 2_000;
 /// Requests per second at which latency is measured.
 const PACE: f64 = 2_000.0;
+/// Large answers that are fetched beside small ones, and these per second.
+const DOWNLOADS: usize = 32;
+const BESIDE_PACE: f64 = 200.0;
 /// What is asked of every proxy under load.
 const SERVED: [(&str, Setting); 5] = [
     ("plain", Setting::Plain),
@@ -35,7 +38,8 @@ streams from h2load. *All ceilings on*: rates and concurrency for everyone and f
 nginx: `limit_req`; Envoy: its local rate limit). *Shed*: all but one request per second refused. *Isthmus*: the near edge hands over to a
 far one by HTTP/2 and mutual TLS, CPU time of either; haproxy does the same work between two of its own (nginx speaks no HTTP/2 to servers).
 *Added*: latency at a steady 2,000 requests per second over 32 connections, less that of the origin alone in the same rounds.
-*Idle connection*: growth of resident memory by 2,000 connections that were used once. A baseline is the better of haproxy and nginx; of a
+*Beside 32 downloads*: latency at a steady 200 requests per second over 16 connections, while 32 others fetch 8 MiB again and again as fast as
+they get it, and what these get. *Idle connection*: growth of resident memory by 2,000 connections that were used once. A baseline is the better of haproxy and nginx; of a
 shed, tidegate's (or that proxy's own) plain request; of memory, what was promised. *bare hyper* decides nothing and adds no field: what a
 proxy of that library alone costs, which tidegate has its HTTP/2 from (`daemon/examples/bare_proxy.rs`). *Byte pipe* and *canned answer* are
 what system calls alone cost: one thread that reads a request and writes it to the origin, reads the answer and writes it back, looking at
@@ -70,6 +74,9 @@ pub(super) fn run(scale: Scale) -> Result<Report> {
         cases.extend(isthmus_cases(one, seconds));
     }
     cases.extend(latency_cases(&site, &groups[0].2, seconds));
+    for one in &groups[0].2 {
+        cases.extend(beside_cases(one, seconds));
+    }
     let mut rows = interleave(rounds, cases)?;
     let of = |unit: &str| rows.iter().filter(|row| row.unit == unit).cloned().collect();
     let plots = vec![
@@ -224,9 +231,41 @@ fn pair<'a>(name: &str, mut measure: impl FnMut() -> Result<[f64; 2]> + 'a) -> [
     [p50, Case::new(format!("{name}, p99"), "µs", move || Ok(seen.get()))]
 }
 
+/// Small answers beside large ones: milliseconds, and the bytes that the large ones get meanwhile.
+fn beside_cases(one: &Contender, seconds: u32) -> Vec<Case<'_>> {
+    let (high, bytes) = <(Rc<Cell<f64>>, Rc<Cell<f64>>)>::default();
+    let (seen_high, seen_bytes) = (Rc::clone(&high), Rc::clone(&bytes));
+    let length = Duration::from_secs(u64::from(seconds) + 1);
+    let name = |what: &str, who: &str| format!("beside {DOWNLOADS} downloads, {who}, {what}");
+    let p50 = Case::new(name("p50", one.name()), "ms", move || {
+        let large = load::Downloads::start(one.address, "/large", DOWNLOADS)?;
+        let (before, began) = (large.bytes(), Instant::now());
+        let answers = load::paced(one.address, "/", BESIDE_PACE, length, 16)?;
+        bytes.set((large.bytes() - before) as f64 / 1e6 / began.elapsed().as_secs_f64());
+        large.end()?;
+        let [p50, p99] = middle_and_high(&answers)?.map(|micros| micros / 1e3);
+        high.set(p99);
+        Ok(p50)
+    });
+    let p99 = Case::new(name("p99", one.name()), "ms", move || Ok(seen_high.get()));
+    let rate = Case::new(name("downloads", one.name()), "MB/s", move || Ok(seen_bytes.get()));
+    match one.kind {
+        Kind::Haproxy | Kind::Nginx => vec![p50, p99, rate],
+        _ => vec![
+            p50.against(name("p50", "haproxy")).against(name("p50", "nginx")),
+            p99.against(name("p99", "haproxy")).against(name("p99", "nginx")),
+            rate,
+        ],
+    }
+}
+
 /// p50 and p99 in microseconds at the steady pace.
 fn percentiles(to: SocketAddr, length: Duration) -> Result<[f64; 2]> {
-    let answers = load::paced(to, "/", PACE, length, 32)?;
+    middle_and_high(&load::paced(to, "/", PACE, length, 32)?)
+}
+
+/// p50 and p99 in microseconds.
+fn middle_and_high(answers: &[load::Answered]) -> Result<[f64; 2]> {
     ensure!(answers.iter().all(|answer| answer.status == 200), "not all were answered with 200");
     let mut took: Vec<u64> = answers.iter().map(|answer| answer.took_us).collect();
     took.sort_unstable();

@@ -4,13 +4,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::contender::{HOST, OTHER_CORE};
+
+/// The niceness of threads that come after all others.
+const LAST: i32 = 19;
 
 /// One answered request.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +66,7 @@ fn connection(
     gap: Duration,
     length: Duration,
 ) -> Result<Vec<Answered>> {
-    let mut core = CpuSet::new();
-    core.set(OTHER_CORE);
-    sched_setaffinity(None, &core).context("going to the other core")?;
+    go_to_other_core()?;
     let (mut stream, mut reader) = open(to)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     let (mut answers, mut next) = (Vec::new(), began + offset);
@@ -85,12 +88,81 @@ fn connection(
     Ok(answers)
 }
 
+fn go_to_other_core() -> Result<()> {
+    let mut core = CpuSet::new();
+    core.set(OTHER_CORE);
+    sched_setaffinity(None, &core).context("going to the other core")
+}
+
 fn open(to: SocketAddr) -> Result<(TcpStream, BufReader<TcpStream>)> {
     let stream = TcpStream::connect(to).with_context(|| format!("connecting to {to}"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let reader = BufReader::new(stream.try_clone()?);
     Ok((stream, reader))
+}
+
+/// Clients that ask for a large answer as soon as they have the last one, from the other core than the proxy's, of which they get what nobody
+/// else wants; they end when dropped.
+pub(super) struct Downloads {
+    stop: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Downloads {
+    /// Starts so many.
+    pub(super) fn start(to: SocketAddr, path: &'static str, clients: usize) -> Result<Self> {
+        let (stop, bytes) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
+        let one = |_| {
+            let (stop, bytes) = (Arc::clone(&stop), Arc::clone(&bytes));
+            thread::Builder::new().spawn(move || download(to, path, &stop, &bytes))
+        };
+        let clients = (0..clients).map(one).collect::<Result<_, _>>()?;
+        Ok(Self { stop, bytes, clients })
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Ends them.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.stop.store(true, Relaxed);
+        let ended = self.clients.drain(..).map(|client| client.join());
+        ended
+            .collect::<Vec<_>>()
+            .into_iter()
+            .try_for_each(|client| client.map_err(|_| anyhow!("a client panicked"))?)
+    }
+}
+
+impl Drop for Downloads {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+fn download(to: SocketAddr, path: &str, stop: &AtomicBool, bytes: &AtomicU64) -> Result<()> {
+    go_to_other_core()?;
+    rustix::process::setpriority_process(None, LAST).context("coming last")?;
+    let (mut stream, mut reader) = open(to)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    while !stop.load(Relaxed) {
+        stream.write_all(request.as_bytes())?;
+        let (status, length) = head(&mut reader)?;
+        ensure!(status == 200, "{path} is answered with {status}");
+        let (mut left, mut room) = (length, vec![0; 64 << 10]);
+        while left > 0 && !stop.load(Relaxed) {
+            let most = usize::try_from(left)?.min(room.len());
+            let count = reader.read(&mut room[..most])? as u64;
+            ensure!(count > 0, "{path} breaks off");
+            left -= count;
+            bytes.fetch_add(count, Relaxed);
+        }
+    }
+    Ok(())
 }
 
 /// Opens so many connections, lets each carry one request after the other was answered, and leaves them open.
@@ -105,6 +177,13 @@ pub(super) fn idle(to: SocketAddr, connections: usize) -> Result<Vec<TcpStream>>
 }
 
 fn answer(reader: &mut BufReader<TcpStream>) -> Result<u16> {
+    let (status, length) = head(reader)?;
+    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    Ok(status)
+}
+
+/// Status, and bytes behind it.
+fn head(reader: &mut BufReader<TcpStream>) -> Result<(u16, u64)> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status =
@@ -123,6 +202,5 @@ fn answer(reader: &mut BufReader<TcpStream>) -> Result<u16> {
         chunked |= field.starts_with("transfer-encoding:");
     }
     ensure!(!chunked, "a chunked answer: the load reads plain lengths only");
-    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-    Ok(status)
+    Ok((status, length))
 }
